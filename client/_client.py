@@ -1,0 +1,255 @@
+"""The public client: the same calls and results over every transport."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Any, Final, TypeVar
+
+from client._answers import check_health, read_response, read_results
+from client._errors import LanternClientError, client_error
+from client._retry import RetryPolicy
+from client._transport import Answer, Tls, Transport
+from handlers.core.errors import INVALID_REQUEST, LanternError
+from handlers.core.schema import (
+    MAX_ENTRIES,
+    ClassifyRequest,
+    ClassifyResponse,
+    Consent,
+    Context,
+    Options,
+    encode_json,
+    parse_request,
+)
+
+DEFAULT_TIMEOUT_S: Final = 30.0
+DEFAULT_MODEL: Final = "sentiment"
+
+Entry = ClassifyRequest | str | dict[str, Any]
+"""One of several texts: a request, the text alone, or the JSON fields of a request."""
+
+Result = ClassifyResponse | LanternClientError
+"""The answer for one of several texts."""
+
+_T = TypeVar("_T")
+_ENTRY = re.compile(r"entries\[[0-9]+\]")
+
+
+class LanternClient:
+    """A client of one Lantern server; make one with ``rest`` or ``grpc`` and keep it.
+
+    It may be used from several threads, and closes its connections at the end of a ``with`` block
+    or with ``close``.
+
+    Every call has a deadline that covers all its attempts and the waits between them. Over REST a
+    server that sends its answer in drips may exceed it by one read.
+
+    Args:
+        transport: how to reach the server.
+        timeout: seconds for a call that names none.
+        retries: attempts after the first, or a whole ``RetryPolicy``.
+    """
+
+    def __init__(
+        self, transport: Transport, *, timeout: float = DEFAULT_TIMEOUT_S, retries: int | RetryPolicy = 2
+    ) -> None:
+        self._transport = transport
+        self._timeout_s = _seconds(timeout)
+        self._retry = RetryPolicy(retries) if isinstance(retries, int) else retries
+        self._closed = False
+
+    @classmethod
+    def rest(
+        cls,
+        url: str,
+        *,
+        model: str = DEFAULT_MODEL,
+        timeout: float = DEFAULT_TIMEOUT_S,
+        retries: int | RetryPolicy = 2,
+        token: str | None = None,
+        tls: Tls | None = None,
+    ) -> LanternClient:
+        """Talk REST to ``url``, such as ``http://127.0.0.1:8080``; a path in it is kept.
+
+        Args:
+            url: where the server or its gateway is; ``https`` means TLS.
+            model: the model's name.
+            timeout: seconds for a call that names none.
+            retries: attempts after the first, or a whole ``RetryPolicy``.
+            token: bearer token; without TLS it travels as it is.
+            tls: authorities and client certificate, where the system's are not meant.
+
+        Raises:
+            ValueError: an argument does not fit.
+            OSError: a file of ``tls`` cannot be read.
+        """
+        from client._rest import RestTransport  # here, so that gRPC alone needs no httpx
+
+        return cls(RestTransport(url, model=model, token=token, tls=tls), timeout=timeout, retries=retries)
+
+    @classmethod
+    def grpc(
+        cls,
+        target: str,
+        *,
+        model: str = DEFAULT_MODEL,
+        timeout: float = DEFAULT_TIMEOUT_S,
+        retries: int | RetryPolicy = 2,
+        token: str | None = None,
+        tls: Tls | None = None,
+    ) -> LanternClient:
+        """Talk gRPC to ``target``, such as ``127.0.0.1:7070``.
+
+        Args:
+            target: host and port, or any name that gRPC resolves.
+            model: the model's name.
+            timeout: seconds for a call that names none.
+            retries: attempts after the first, or a whole ``RetryPolicy``.
+            token: bearer token; without TLS it travels as it is.
+            tls: ``None`` for plain text; ``Tls()`` for TLS with gRPC's own authorities.
+
+        Raises:
+            ValueError: an argument does not fit.
+            OSError: a file of ``tls`` cannot be read.
+        """
+        from client._grpc import GrpcTransport  # here, so that REST alone needs no grpcio
+
+        return cls(GrpcTransport(target, model=model, token=token, tls=tls), timeout=timeout, retries=retries)
+
+    def classify(
+        self,
+        text: str,
+        *,
+        locale: str | None = None,
+        country: str | None = None,
+        entry_id: str | None = None,
+        subject_id: str | None = None,
+        consent: Consent | dict[str, Any] | None = None,
+        context: Context | dict[str, Any] | None = None,
+        options: Options | dict[str, Any] | None = None,
+        timeout: float | None = None,
+    ) -> ClassifyResponse:
+        """Classify one text. What the arguments mean is in ``ClassifyRequest``.
+
+        The request is checked before it is sent, by the rules of the server.
+
+        Args:
+            timeout: seconds for this call, retries included; ``None`` for the client's own.
+
+        Raises:
+            LanternClientError: the subclass says what went wrong.
+        """
+        given = {
+            "text": text,
+            "locale": locale,
+            "country": country,
+            "entry_id": entry_id,
+            "subject_id": subject_id,
+            "consent": consent,
+            "context": context,
+            "options": options,
+        }
+        request = _checked({name: value for name, value in given.items() if value is not None})
+        if isinstance(request, LanternClientError):
+            raise request
+        return self._predict(_fields(request), read_response, timeout)
+
+    def classify_entries(self, entries: Sequence[Entry], *, timeout: float | None = None) -> list[Result]:
+        """Classify 1 to 64 texts in one call and return one result per entry, in order.
+
+        An entry that fails does not fail the others: its exception stands in its place, not
+        raised. It is not retried either; ``kind.retryable`` says whether to send it again.
+
+        Raises:
+            LanternClientError: the call as a whole failed.
+        """
+        if isinstance(entries, (str, bytes)):
+            raise TypeError("entries must be a list of texts; for one text call classify")
+        if not 1 <= len(entries) <= MAX_ENTRIES:
+            raise client_error(INVALID_REQUEST, f"entries must be a list of 1 to {MAX_ENTRIES} requests", "entries")
+        checked = [_checked(_entry_fields(entry), f"entries[{place}]") for place, entry in enumerate(entries)]
+        sent = {place: _fields(item) for place, item in enumerate(checked) if isinstance(item, ClassifyRequest)}
+        results: dict[int, Result] = {
+            place: item for place, item in enumerate(checked) if isinstance(item, LanternClientError)
+        }
+        if sent:
+            call = {"entries": list(sent.values())}
+            answers = self._predict(call, lambda answer: read_results(answer, len(sent)), timeout)
+            results.update({place: _at_place(result, place) for place, result in zip(sent, answers, strict=True)})
+        return [results[place] for place in range(len(checked))]
+
+    def ping(self, *, timeout: float | None = None) -> None:
+        """Return if the server answers that it is healthy. One attempt, no retries.
+
+        TorchServe answers so from its start on, even while no worker is ready: this tells whether
+        the server is there, not whether a text would be answered.
+
+        Raises:
+            LanternClientError: it does not.
+        """
+        check_health(self._transport.ping(self._limit(timeout)))
+
+    def healthy(self, *, timeout: float | None = None) -> bool:
+        """Return whether ``ping`` succeeds."""
+        try:
+            self.ping(timeout=timeout)
+        except LanternClientError:
+            return False
+        return True
+
+    def close(self) -> None:
+        """Close the connections; the client cannot be used afterwards."""
+        self._closed = True
+        self._transport.close()
+
+    def __enter__(self) -> LanternClient:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _predict(self, call: dict[str, Any], read: Callable[[Answer], _T], timeout: float | None) -> _T:
+        """Send and read until it succeeds: reading belongs to an attempt, as errors come in the body too."""
+        limit_s = self._limit(timeout)
+        body = encode_json(call)
+        return self._retry.run(lambda left_s: read(self._transport.predict(body, left_s)), limit_s)
+
+    def _limit(self, timeout: float | None) -> float:
+        if self._closed:
+            raise RuntimeError("the client is closed")
+        return self._timeout_s if timeout is None else _seconds(timeout)
+
+
+def _seconds(timeout: float) -> float:
+    if not isinstance(timeout, (int, float)) or not 0 < timeout < math.inf:
+        raise ValueError("timeout must be a number of seconds above 0: a call without a deadline may hang for ever")
+    return float(timeout)
+
+
+def _entry_fields(entry: Entry) -> object:
+    return {"text": entry} if isinstance(entry, str) else entry
+
+
+def _checked(fields: object, path: str = "") -> ClassifyRequest | LanternClientError:
+    """Validate as the server would. The error is made anew, away from the one that holds the input."""
+    try:
+        return parse_request(fields)
+    except LanternError as error:
+        fault = error.under(path) if path else error
+    return client_error(fault.kind, fault.message, fault.field)
+
+
+def _fields(request: ClassifyRequest) -> dict[str, Any]:
+    return request.model_dump(mode="json", exclude_defaults=True)
+
+
+def _at_place(result: Result, place: int) -> Result:
+    """Name the caller's entry: entries that were refused here were not sent, so the server counts others."""
+    if isinstance(result, ClassifyResponse) or result.field is None:
+        return result
+    field = _ENTRY.sub(f"entries[{place}]", result.field, count=1)
+    return client_error(result.kind, result.message, field, retry_after_s=result.retry_after_s)

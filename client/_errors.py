@@ -1,0 +1,64 @@
+"""The client's exceptions: one class per HTTP status of the table in ``handlers.core.errors``."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from handlers.core.errors import ErrorKind, LanternError
+
+
+class LanternClientError(LanternError):
+    """A call, or one entry of a call, that was not answered with a result.
+
+    Attributes:
+        retry_after_s: seconds that the server asked to wait before the same request, or ``None``.
+    """
+
+    def __init__(
+        self, kind: ErrorKind, message: str, field: str | None = None, *, retry_after_s: float | None = None
+    ) -> None:
+        super().__init__(kind, message, field)
+        self.retry_after_s = retry_after_s
+
+
+class InvalidRequest(LanternClientError):
+    """The request has to change before it can be answered; ``field`` says where."""
+
+
+class NotFound(LanternClientError):
+    """The server does not serve this model."""
+
+
+class TooLong(LanternClientError):
+    """The text has more tokens than ``over_length: reject`` allows, or the body is over the size limit."""
+
+
+class Unavailable(LanternClientError):
+    """Overloaded, draining or out of reach; the same request may succeed later."""
+
+
+class DeadlineExceeded(LanternClientError):
+    """The answer did not come in time."""
+
+
+class ServerFault(LanternClientError):
+    """A fault of the server, or an answer that does not follow the contract."""
+
+
+CLASS_BY_STATUS: Final[dict[int, type[LanternClientError]]] = {
+    400: InvalidRequest,
+    404: NotFound,
+    413: TooLong,
+    415: InvalidRequest,
+    500: ServerFault,
+    503: Unavailable,
+    504: DeadlineExceeded,
+}
+"""The class for each HTTP status that the table uses."""
+
+
+def client_error(
+    kind: ErrorKind, message: str, field: str | None = None, *, retry_after_s: float | None = None
+) -> LanternClientError:
+    """Build the exception that ``kind`` stands for."""
+    return CLASS_BY_STATUS[kind.http](kind, message, field, retry_after_s=retry_after_s)

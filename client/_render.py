@@ -1,0 +1,50 @@
+"""A response as text for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from handlers.core.schema import ClassifyResponse
+
+
+def render(response: ClassifyResponse) -> str:
+    """Return ``response`` as a readable table."""
+    return "\n".join([*_labels(response), "", *_facts(response), "", "Scores of a screening aid, not a diagnosis."])
+
+
+def _labels(response: ClassifyResponse) -> Iterator[str]:
+    width = max((len(label.name) for label in response.labels), default=0)
+    width = max(width, len("label"))
+    yield f"{'label':<{width}}  score  threshold"
+    for label in sorted(response.labels, key=lambda label: -label.score):
+        mark = "  positive" if label.positive else ""
+        yield f"{label.name:<{width}}  {label.score:.3f}  {label.threshold:9.3f}{mark}"
+
+
+def _facts(response: ClassifyResponse) -> Iterator[str]:
+    if response.escalation is not None:
+        yield from _escalation(response.escalation)
+    read, model, timing = response.input, response.model, response.timing_ms
+    cut = ", truncated" if read.truncated else ""
+    yield f"input   {read.tokens_scored} of {read.tokens} tokens in {len(read.windows)} window(s){cut}"
+    yield f"model   {model.name} {model.version}, {model.runtime} {model.precision}"
+    yield f"weights {model.checkpoint}@{model.revision}"
+    yield f"time    tokenize {timing.tokenize:.1f} ms, run {timing.run:.1f} ms, decide {timing.decide:.1f} ms"
+
+
+def _escalation(escalation: dict[str, Any]) -> Iterator[str]:
+    yield f"tier    {escalation.get('tier', 'not given')}"
+    for action in escalation.get("actions", []):
+        yield f"action  {_named(action, 'action', 'status', 'reason')}"
+    for line in escalation.get("lines", []):
+        yield f"line    {_named(line, 'name', 'dial', 'hours', 'url')}"
+    for reason in escalation.get("uncertainty", []):
+        yield f"unsure  {reason}"
+
+
+def _named(item: object, *names: str) -> str:
+    """Join the named values that ``item`` has; the policy decides which there are."""
+    if not isinstance(item, dict):
+        return str(item)
+    return "  ".join(str(item[name]) for name in names if item.get(name) is not None)

@@ -1,0 +1,177 @@
+"""``python -m export``: checkpoint in, verified bundle and archive out."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from export.archive import ArchiveOptions, build_archive
+from export.bundle import export_bundle, has_passed_parity, record_parity
+from export.checkpoint import Claims, load_model, open_checkpoint
+from export.errors import ExportRefused
+from export.matrix import run_matrix
+from export.parity import (
+    FP32_TOLERANCE,
+    ParityReport,
+    ParityResult,
+    compare,
+    parity_cases,
+    parity_lengths,
+    report_json,
+    report_table,
+)
+from export.progress import Progress
+from handlers.core.errors import StartupError
+from handlers.runtime.bundle import GRAPH_NAME, Bundle, read_bundle
+from handlers.runtime.onnx import OnnxRuntime
+
+EXIT_REFUSED = 2
+EXIT_GATE_FAILED = 1
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code: 0, 1 (a gate failed) or 2 (refused)."""
+    options = _parser().parse_args(arguments)
+    progress = Progress()
+    try:
+        return int(options.command(options, progress))
+    except (ExportRefused, StartupError) as error:
+        progress.note(f"error: {error}")
+        return EXIT_REFUSED
+    except KeyboardInterrupt:
+        progress.note("stopped; what was finished is kept, run the same command to go on")
+        return 130
+
+
+def _onnx(options: argparse.Namespace, progress: Progress) -> int:
+    checkpoint = open_checkpoint(options.checkpoint, _claims(options))
+    bundle = export_bundle(checkpoint, options.out, progress, options.force)
+    print(json.dumps({"bundle": str(options.out), **_summary(bundle)}))
+    return 0
+
+
+def _parity(options: argparse.Namespace, progress: Progress) -> int:
+    if options.matrix:
+        return _parity_matrix(options, progress)
+    if options.bundle is None or options.checkpoint is None:
+        raise ExportRefused("parity needs --checkpoint and --bundle, or --matrix")
+    bundle = read_bundle(options.bundle)
+    if has_passed_parity(bundle) and not options.force:
+        progress.note(f"{options.bundle} has passed the gate already (--force runs it again)")
+        return 0
+    report = _compare_bundle(bundle, options, progress)
+    record_parity(bundle, report)
+    _print_report([report], options.json)
+    return 0 if report.passed else EXIT_GATE_FAILED
+
+
+def _compare_bundle(bundle: Bundle, options: argparse.Namespace, progress: Progress) -> ParityReport:
+    checkpoint = open_checkpoint(options.checkpoint, _claims(options))
+    manifest = bundle.manifest
+    if checkpoint.revision != manifest.revision:
+        raise ExportRefused(f"{options.bundle} was made of another revision of {checkpoint.name}; export it again")
+    with progress.step(f"loading {checkpoint.name}"):
+        model = load_model(checkpoint)
+        runtime = OnnxRuntime(bundle.folder / GRAPH_NAME, "cpu")
+    lengths = parity_lengths([window // 2 for window in manifest.attention_window], manifest.max_length)
+    cases = parity_cases(lengths, options.seeds)
+    thresholds = [manifest.thresholds[label] for label in manifest.labels]
+    with progress.step(f"comparing {len(cases)} inputs with transformers"):
+        results = compare(model, runtime, thresholds, cases, _Counter(progress, len(cases)))
+    return ParityReport(manifest.checkpoint, manifest.precision, FP32_TOLERANCE, results)
+
+
+def _parity_matrix(options: argparse.Namespace, progress: Progress) -> int:
+    reports = []
+    for report in run_matrix(options.seeds, progress=_Counter(progress)):
+        progress.note(f"{'PASS' if report.passed else 'FAIL'} {report.max_abs_delta:.1e}  {report.subject}")
+        reports.append(report)
+    _print_report(reports, options.json)
+    return 0 if all(report.passed for report in reports) else EXIT_GATE_FAILED
+
+
+def _archive(options: argparse.Namespace, progress: Progress) -> int:
+    settings = {"runtime": options.runtime, "device": options.device}
+    archive_options = ArchiveOptions(options.name, options.version, settings)
+    with progress.step(f"packing {options.bundle}"):
+        path = build_archive(read_bundle(options.bundle), options.store, archive_options)
+    print(json.dumps({"archive": str(path), "bytes": path.stat().st_size}))
+    return 0
+
+
+class _Counter:
+    """Shows how far a comparison has come and the worst difference so far."""
+
+    def __init__(self, progress: Progress, total: int | None = None) -> None:
+        self._progress, self._total, self._done, self._worst = progress, total, 0, 0.0
+
+    def __call__(self, result: ParityResult) -> None:
+        self._done += 1
+        self._worst = max(self._worst, result.max_abs_delta)
+        total = f"/{self._total}" if self._total else ""
+        self._progress.update(f"{self._done}{total} compared, now {result.case.length} tokens, worst {self._worst:.1e}")
+
+
+def _print_report(reports: list[ParityReport], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps([json.loads(report_json(report)) for report in reports]))
+    else:
+        print("\n".join(report_table(report) for report in reports))
+
+
+def _summary(bundle: Bundle) -> dict[str, Any]:
+    return bundle.manifest.model_dump(mode="json", include={"checkpoint", "revision", "labels", "precision"})
+
+
+def _claims(options: argparse.Namespace) -> Claims:
+    labels = tuple(label.strip() for label in options.labels.split(",")) if options.labels else None
+    return Claims(labels, options.problem_type, options.smoke, options.revision)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m export", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="command")
+
+    onnx = commands.add_parser("onnx", help="export a checkpoint to a bundle with one dynamic ONNX graph")
+    _add_checkpoint_options(onnx, required=True)
+    onnx.add_argument("--out", type=Path, required=True, help="bundle folder to write")
+    onnx.add_argument("--precision", choices=["fp32"], default="fp32", help="of the graph (default: fp32)")
+    onnx.add_argument("--force", action="store_true", help="export even if the bundle is up to date")
+    onnx.set_defaults(command=_onnx)
+
+    parity = commands.add_parser(
+        "parity", help="compare a bundle with transformers and record the verdict; exit 1 if it fails"
+    )
+    _add_checkpoint_options(parity, required=False)
+    parity.add_argument("--bundle", type=Path, help="bundle folder; the report is written into it")
+    parity.add_argument("--matrix", action="store_true", help="compare small random models of many shapes instead")
+    parity.add_argument("--seeds", type=int, default=2, help="draws of random tokens at each length (default: 2)")
+    parity.add_argument("--json", action="store_true", help="print the report as JSON")
+    parity.add_argument("--force", action="store_true", help="compare even if the bundle has passed")
+    parity.set_defaults(command=_parity)
+
+    archive = commands.add_parser("archive", help="pack a bundle that has passed the gate for TorchServe")
+    archive.add_argument("--bundle", type=Path, required=True, help="bundle folder")
+    archive.add_argument("--store", type=Path, default=Path("model_store"), help="default: model_store")
+    archive.add_argument("--name", default="sentiment", help="model name in TorchServe (default: sentiment)")
+    archive.add_argument("--version", default="1.0", help="model version in TorchServe (default: 1.0)")
+    archive.add_argument("--runtime", choices=["onnx"], default="onnx")
+    archive.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
+    archive.set_defaults(command=_archive)
+    return parser
+
+
+def _add_checkpoint_options(parser: argparse.ArgumentParser, required: bool) -> None:
+    parser.add_argument("--checkpoint", required=required, help="hub id, folder, or random:longformer-base")
+    parser.add_argument("--revision", help="commit or tag of the hub (default: its main branch)")
+    parser.add_argument("--labels", help="names of the logits in order, a,b,c; needed where id2label is generic")
+    parser.add_argument("--problem-type", help="state multi_label_classification where config.json does not")
+    parser.add_argument("--smoke", type=Path, help="JSON lines of text and expected label, checked now and at start")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,96 @@
+"""Bundle to TorchServe archive: ``model_store/NAME.mar``."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+import handlers
+from export.errors import ExportRefused
+from handlers.core.errors import StartupError
+from handlers.core.settings import parse_settings
+from handlers.runtime.bundle import Bundle, verify_bundle
+
+ENTRY: Final = "torchserve_entry.py"
+CONFIG: Final = Path("config") / "model-config.yaml"
+
+
+@dataclass(frozen=True)
+class ArchiveOptions:
+    """How the archive is named and what it changes of ``model-config.yaml``.
+
+    Attributes:
+        name, version: what TorchServe calls the model.
+        settings: keys of the ``lantern`` section to replace.
+    """
+
+    name: str
+    version: str
+    settings: dict[str, Any]
+
+
+def build_archive(bundle: Bundle, store: Path, options: ArchiveOptions) -> Path:
+    """Pack ``bundle`` and the ``handlers`` package into ``store``.
+
+    The archive appears in the store only when it is complete.
+
+    Raises:
+        ExportRefused: the bundle fails its manifest or the parity gate, a setting is wrong, or
+            the archiver fails.
+    """
+    try:
+        verify_bundle(bundle)
+    except StartupError as error:
+        raise ExportRefused(f"no archive is made: {error}") from error
+    store.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="lantern-archive-", dir=store) as folder:
+        work = Path(folder)
+        _stage(bundle, work / "files", options)
+        _run_archiver(work, options)
+        return (work / f"{options.name}.mar").replace(store / f"{options.name}.mar")
+
+
+def _stage(bundle: Bundle, stage: Path, options: ArchiveOptions) -> None:
+    """Lay out the archive's root: the archiver flattens a package that is named itself."""
+    package = Path(handlers.__file__).parent
+    shutil.copytree(package, stage / package.name, ignore=shutil.ignore_patterns("__pycache__", ENTRY))
+    shutil.copytree(bundle.folder, stage / "bundle", copy_function=_link_or_copy)
+    shutil.copy(package / ENTRY, stage.parent / ENTRY)
+    config = yaml.safe_load((package / CONFIG).read_text(encoding="utf-8"))
+    config["lantern"] |= options.settings
+    try:
+        parse_settings(config["lantern"])
+    except StartupError as error:
+        raise ExportRefused(str(error)) from error
+    (stage.parent / CONFIG.name).write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+
+
+def _run_archiver(work: Path, options: ArchiveOptions) -> None:
+    temporary = work / "tmp"  # the archiver deletes $TMPDIR/<model name> first
+    temporary.mkdir()
+    command = [
+        str(Path(sys.executable).with_name("torch-model-archiver")),
+        *("--model-name", options.name, "--version", options.version),
+        *("--handler", str(work / ENTRY), "--extra-files", str(work / "files")),
+        *("--config-file", str(work / CONFIG.name), "--export-path", str(work)),
+        *("--archive-format", "zip-store"),
+    ]
+    done = subprocess.run(command, env=os.environ | {"TMPDIR": str(temporary)}, capture_output=True, text=True)
+    if done.returncode:
+        raise ExportRefused(f"torch-model-archiver failed ({done.returncode}): {done.stderr.strip()[-500:]}")
+
+
+def _link_or_copy(source: str, target: str) -> None:
+    """Link a file instead of copying half a gigabyte, where the file system allows it."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)

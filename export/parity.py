@@ -1,0 +1,198 @@
+"""The parity gate: an exported graph against ``transformers``, logit by logit.
+
+The stock export of a Longformer is silently wrong away from the length it was traced at, so a
+graph is served only after it was compared at every kind of length: one token, around one and
+two windows of every layer, in the middle of nowhere, and full; alone and in batches whose rows
+are padded differently; for several draws of tokens.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import torch
+from transformers import LongformerForSequenceClassification
+
+from export.errors import ExportRefused
+from handlers.core.scores import sigmoid
+from handlers.runtime import Logits, Runtime, TokenIds
+
+FP32_TOLERANCE: Final = 1e-5
+"""Largest absolute difference of a logit that an fp32 graph may show."""
+
+COMMON_LENGTHS: Final = (1, 2, 3, 17, 64, 777, 1024, 2048, 4095, 4096)
+MIXED_FRACTIONS: Final = (1.0, 0.5, 0.99, 0.01)
+"""Real share of each row of a batch with mixed padding; at least one token."""
+
+LONGEST_MIXED_BATCH: Final = 1100
+"""Batches of mixed padding are compared up to this length: longer ones only cost time."""
+
+
+@dataclass(frozen=True)
+class ParityCase:
+    """One comparison: the real tokens of each row, padded to ``length``, drawn from ``seed``."""
+
+    length: int
+    row_tokens: tuple[int, ...]
+    seed: int
+
+
+@dataclass(frozen=True)
+class ParityResult:
+    """What one comparison found.
+
+    Attributes:
+        case: what was compared.
+        max_abs_delta: largest ``|delta logit|`` over rows and labels.
+        flips: decisions (score against threshold) that differ.
+    """
+
+    case: ParityCase
+    max_abs_delta: float
+    flips: int
+
+
+@dataclass(frozen=True)
+class ParityReport:
+    """The gate's report. It passes where every delta is within ``tolerance`` and nothing flips."""
+
+    subject: str
+    precision: str
+    tolerance: float
+    results: tuple[ParityResult, ...]
+
+    @property
+    def max_abs_delta(self) -> float:
+        """The largest difference of all; NaN if any logit was not finite."""
+        return float(np.max([result.max_abs_delta for result in self.results]))
+
+    @property
+    def flips(self) -> int:
+        """Decisions that differ, over all cases."""
+        return sum(result.flips for result in self.results)
+
+    @property
+    def passed(self) -> bool:
+        """The verdict. An empty report has compared nothing and does not pass."""
+        return bool(self.results) and self.max_abs_delta <= self.tolerance and self.flips == 0
+
+
+def parity_lengths(one_sided_windows: Iterable[int], max_length: int) -> list[int]:
+    """Return the lengths to compare at: the common ones, and those around each window ``w``."""
+    around = {length for w in one_sided_windows for length in (w - 1, w, w + 1, 2 * w - 1, 2 * w, 2 * w + 1)}
+    lengths = around | set(COMMON_LENGTHS) | {max_length - 1, max_length}
+    return sorted(length for length in lengths if 1 <= length <= max_length)
+
+
+def parity_cases(lengths: Sequence[int], seeds: int) -> list[ParityCase]:
+    """Return the comparisons for ``lengths``: each alone, and in a batch of mixed padding."""
+    cases = []
+    for seed in range(seeds):
+        for length in lengths:
+            cases.append(ParityCase(length, (length,), seed))
+            if length <= LONGEST_MIXED_BATCH:
+                rows = tuple(max(1, round(length * fraction)) for fraction in MIXED_FRACTIONS)
+                cases.append(ParityCase(length, rows, seed))
+    return cases
+
+
+def compare(
+    model: LongformerForSequenceClassification,
+    runtime: Runtime,
+    thresholds: Sequence[float],
+    cases: Sequence[ParityCase],
+    progress: Callable[[ParityResult], None] = lambda _: None,
+) -> tuple[ParityResult, ...]:
+    """Run every case through ``transformers`` in fp32 and through ``runtime``."""
+    results = []
+    for case in cases:
+        input_ids, attention_mask = _draw(case, model)
+        expected = _reference(model, input_ids, attention_mask)
+        actual = runtime.run(input_ids, attention_mask)
+        result = ParityResult(case, float(np.abs(actual - expected).max()), _count_flips(expected, actual, thresholds))
+        progress(result)
+        results.append(result)
+    return tuple(results)
+
+
+def report_json(report: ParityReport) -> str:
+    """Return the report as JSON, verdict first."""
+    summary = {
+        "subject": report.subject,
+        "precision": report.precision,
+        "passed": report.passed,
+        "max_abs_delta_logit": report.max_abs_delta,
+        "tolerance": report.tolerance,
+        "threshold_flips": report.flips,
+        "cases": [asdict(result) for result in report.results],
+    }
+    return json.dumps(summary, indent=1) + "\n"
+
+
+def report_table(report: ParityReport) -> str:
+    """Return the report as a Markdown table, one row for each length."""
+    verdict = "PASS" if report.passed else "FAIL"
+    lines = [
+        f"# Parity of {report.subject}, {report.precision}: {verdict}",
+        "",
+        f"Largest |Δlogit| {report.max_abs_delta:.2e} (tolerance {report.tolerance:.0e}), "
+        f"{report.flips} threshold flips, {len(report.results)} comparisons with `transformers` in fp32.",
+        "",
+        "| tokens | comparisons | largest \\|Δlogit\\| | flips |",
+        "|---:|---:|---:|---:|",
+    ]
+    for length in sorted({result.case.length for result in report.results}):
+        rows = [result for result in report.results if result.case.length == length]
+        worst = float(np.max([row.max_abs_delta for row in rows]))
+        lines.append(f"| {length} | {len(rows)} | {worst:.2e} | {sum(row.flips for row in rows)} |")
+    return "\n".join(lines) + "\n"
+
+
+def write_report(report: ParityReport, folder: Path, stem: str = "parity") -> tuple[Path, Path]:
+    """Write the report as ``parity.json`` and ``parity.md`` and return both paths."""
+    json_path, table_path = folder / f"{stem}.json", folder / f"{stem}.md"
+    json_path.write_text(report_json(report), encoding="utf-8")
+    table_path.write_text(report_table(report), encoding="utf-8")
+    return json_path, table_path
+
+
+def _draw(case: ParityCase, model: LongformerForSequenceClassification) -> tuple[TokenIds, TokenIds]:
+    """Draw a batch: ``<s>``, random ordinary tokens, then padding; ids and mask ``(rows, length)``."""
+    config = model.config
+    cls, pad = _token(config.bos_token_id), _token(config.pad_token_id)
+    generator = np.random.default_rng([case.seed, case.length, len(case.row_tokens)])
+    special = {cls, pad, config.eos_token_id}
+    ordinary = np.array([token for token in range(config.vocab_size) if token not in special])
+    input_ids = np.full((len(case.row_tokens), case.length), pad, dtype=np.int64)
+    attention_mask = np.zeros_like(input_ids)
+    for row, tokens in enumerate(case.row_tokens):
+        input_ids[row, :tokens] = generator.choice(ordinary, tokens)
+        input_ids[row, 0] = cls
+        attention_mask[row, :tokens] = 1
+    return input_ids, attention_mask
+
+
+def _token(token: int | None) -> int:
+    if token is None:
+        raise ExportRefused("config.json: bos_token_id and pad_token_id must be set")
+    return token
+
+
+def _reference(model: LongformerForSequenceClassification, input_ids: TokenIds, attention_mask: TokenIds) -> Logits:
+    with torch.inference_mode():
+        output = model(input_ids=torch.from_numpy(input_ids), attention_mask=torch.from_numpy(attention_mask))
+    logits: Logits = output.logits.numpy()
+    return logits
+
+
+def _count_flips(expected: Logits, actual: Logits, thresholds: Sequence[float]) -> int:
+    def decisions(logits: Logits) -> list[list[bool]]:
+        return [[sigmoid(float(x)) >= t for x, t in zip(row, thresholds, strict=True)] for row in logits]
+
+    before, after = decisions(expected), decisions(actual)
+    return sum(a != b for one, two in zip(before, after, strict=True) for a, b in zip(one, two, strict=True))

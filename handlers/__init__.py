@@ -1,0 +1,1 @@
+"""Lantern's serving package: the only one that travels in the model archive."""

@@ -1,0 +1,68 @@
+"""What the handler reports of itself. No event has a field that could hold a text.
+
+Events are the only thing that is logged or counted: a fixed name and numbers or names of our
+own making, so that nothing a writer wrote can reach a log or a metric through them.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """The worker is warm: what it serves, and the seconds that loading and warm-up took."""
+
+    checkpoint: str
+    revision: str
+    runtime: str
+    precision: str
+    device: str
+    load_s: float
+    warm_up_s: float
+
+
+@dataclass(frozen=True)
+class BatchDone:
+    """One batch was answered. Durations in seconds; tokens real and padded over all sub-batches."""
+
+    items: int
+    sub_batches: int
+    tokens: int
+    padded_tokens: int
+    tokenize_s: float
+    run_s: float
+    decide_s: float
+
+
+@dataclass(frozen=True)
+class ItemFailed:
+    """One text was answered with an error of this code."""
+
+    code: str
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A fault of ours. The id is in the answer; the place is file, line and function of our code."""
+
+    fault_id: str
+    exception: str
+    place: str
+
+
+Event = Loaded | BatchDone | ItemFailed | Fault
+
+
+class EventSink(Protocol):
+    """Where events go: a log, a metric, a test's list."""
+
+    def __call__(self, event: Event) -> None:
+        """Take one event."""
+
+
+def event_line(event: Event) -> str:
+    """Return the event as one line of JSON."""
+    return json.dumps({"event": type(event).__name__, **asdict(event)})

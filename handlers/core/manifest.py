@@ -1,0 +1,101 @@
+"""The bundle manifest, ``bundle.json``: what a bundle holds and what vouches for it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from handlers.core.errors import StartupError
+
+MANIFEST_NAME: Final = "bundle.json"
+SCHEMA_VERSION: Final = 1
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Precision = Literal["fp32", "fp16", "int8"]
+RuntimeName = Literal["onnx", "tensorrt", "torch"]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SpecialTokens(_Frozen):
+    """Token ids that frame and pad a model input."""
+
+    cls: int
+    sep: int
+    pad: int
+
+
+class SmokeEntry(_Frozen):
+    """A text whose label is beyond doubt: it shows a wrong label order at export and at start."""
+
+    text: Annotated[str, Field(min_length=1)]
+    expected: str
+
+
+class ParityRecord(_Frozen):
+    """The parity gate's verdict on one exported graph (figures in the report itself)."""
+
+    report: str
+    precision: Precision
+    max_abs_delta_logit: float
+    tolerance: float
+    threshold_flips: int
+    passed: bool
+    graph_sha256: Sha256
+
+
+class Manifest(_Frozen):
+    """``bundle.json`` as data.
+
+    Attributes:
+        schema_version: of this file.
+        checkpoint: the hub id, ``random:…`` or folder name that it was made from.
+        revision: commit of the hub, or ``sha256:`` of the checkpoint's weights.
+        labels: in the order of the logits.
+        labels_source: who says so: the checkpoint's ``id2label``, the operator, or the table of
+            known checkpoints.
+        max_length: tokens in one model input, ``<s>`` and ``</s>`` included.
+        attention_window: tokens of the whole window, one number for each layer.
+        special_tokens: ids of ``<s>``, ``</s>`` and padding.
+        runtime, precision: what the graph is for.
+        thresholds: decision threshold of each label.
+        calibration: name of the calibration, ``none`` before there is one.
+        smoke: entries that must come out with their label on top.
+        parity: verdict of the gate, once it ran.
+        files: sha256 of every other file of the bundle, by relative path.
+        tools: versions of what made it.
+    """
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    checkpoint: str
+    revision: str
+    labels: Annotated[tuple[str, ...], Field(min_length=1)]
+    labels_source: str
+    max_length: Annotated[int, Field(ge=3)]
+    attention_window: tuple[int, ...]
+    special_tokens: SpecialTokens
+    runtime: RuntimeName
+    precision: Precision
+    thresholds: dict[str, float]
+    calibration: str = "none"
+    smoke: tuple[SmokeEntry, ...] = ()
+    parity: ParityRecord | None = None
+    files: dict[str, Sha256]
+    tools: dict[str, str]
+
+
+def parse_manifest(payload: str | bytes, where: str) -> Manifest:
+    """Validate the content of ``bundle.json``.
+
+    Raises:
+        StartupError: naming ``where`` and the key that is wrong.
+    """
+    try:
+        return Manifest.model_validate_json(payload)
+    except ValidationError as error:
+        detail = error.errors(include_url=False)[0]
+        key = ".".join(str(part) for part in detail["loc"]) or "(the whole file)"
+        raise StartupError(f"{where}: {key}: {detail['msg']}; export the bundle again") from None

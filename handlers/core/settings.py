@@ -1,0 +1,55 @@
+"""How the handler runs: the ``lantern`` section of ``model-config.yaml``, frozen and checked once."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from handlers.core.errors import StartupError
+from handlers.core.manifest import RuntimeName
+
+Device = Literal["auto", "cpu", "cuda"]
+
+
+class Settings(BaseModel):
+    """Settings of the handler.
+
+    Attributes:
+        runtime: engine to serve with; must be what the bundle was exported for.
+        device: ``auto`` takes a GPU where the runtime sees one; ``cuda`` insists.
+        threads: CPU threads of one worker; 0 shares the cores out among the workers.
+        window_overlap: share of a window that neighbouring windows of a long text have in common.
+        max_windows: windows that one text may cost before it is refused.
+        token_budget: padded tokens in one sub-batch.
+        max_padding: share of padding allowed in a sub-batch, 0 to 1.
+        deadline_s: seconds after which the rest of a batch is answered ``deadline_exceeded``;
+            keep it under TorchServe's ``responseTimeout``, which kills the worker.
+        warm_up: whether to run every length regime once before reporting ready.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    runtime: RuntimeName = "onnx"
+    device: Device = "auto"
+    threads: Annotated[int, Field(ge=0)] = 0
+    window_overlap: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0625
+    max_windows: Annotated[int, Field(ge=1)] = 64
+    token_budget: Annotated[int, Field(ge=1)] = 4096
+    max_padding: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.1
+    deadline_s: Annotated[float, Field(gt=0.0)] = 110.0
+    warm_up: bool = True
+
+
+def parse_settings(section: dict[str, Any]) -> Settings:
+    """Validate the ``lantern`` section of ``model-config.yaml``.
+
+    Raises:
+        StartupError: naming the key that is wrong.
+    """
+    try:
+        return Settings.model_validate(section)
+    except ValidationError as error:
+        detail = error.errors(include_url=False)[0]
+        key = ".".join(["lantern", *(str(part) for part in detail["loc"])])
+        raise StartupError(f"model-config.yaml: {key}: {detail['msg']}") from None

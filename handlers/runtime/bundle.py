@@ -1,0 +1,85 @@
+"""A bundle on disk: the manifest, and the files that must be what it says they are."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from handlers.core.errors import StartupError
+from handlers.core.manifest import MANIFEST_NAME, Manifest, parse_manifest
+from handlers.core.settings import Settings
+from handlers.runtime import Runtime
+from handlers.runtime.onnx import OnnxRuntime
+from handlers.runtime.tokenizer import TOKENIZER_NAME, TextTokenizer
+
+GRAPH_NAME = "model.onnx"
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle folder whose files match its manifest."""
+
+    folder: Path
+    manifest: Manifest
+
+    def open_tokenizer(self) -> TextTokenizer:
+        """Load the tokenizer."""
+        return TextTokenizer(self.folder / TOKENIZER_NAME, self.manifest.special_tokens)
+
+    def open_runtime(self, settings: Settings) -> Runtime:
+        """Load the graph into the runtime that ``settings`` name.
+
+        Raises:
+            StartupError: the bundle was made for another runtime, or the device is not there.
+        """
+        if settings.runtime != self.manifest.runtime:
+            raise StartupError(
+                f"runtime {settings.runtime} was asked for, but the bundle holds a graph for {self.manifest.runtime}: "
+                f"export it with RUNTIME={settings.runtime}, or serve it with RUNTIME={self.manifest.runtime}"
+            )
+        if settings.runtime != "onnx":
+            raise StartupError(f"runtime {settings.runtime} is not part of this version; use RUNTIME=onnx")
+        cls = self.manifest.special_tokens.cls
+        return OnnxRuntime(self.folder / GRAPH_NAME, settings.device, settings.threads, cls)
+
+
+def read_bundle(folder: Path) -> Bundle:
+    """Read a bundle's manifest, without checking the files.
+
+    Raises:
+        StartupError: there is no manifest, or it is not valid.
+    """
+    path = folder / MANIFEST_NAME
+    if not path.is_file():
+        raise StartupError(f"{path} is missing: this is not a bundle; make one with python -m export onnx")
+    return Bundle(folder, parse_manifest(path.read_bytes(), str(path)))
+
+
+def verify_bundle(bundle: Bundle) -> None:
+    """Check that every file is there and unchanged, and that the parity gate has passed this graph.
+
+    Raises:
+        StartupError: naming the first file or fact that is wrong.
+    """
+    manifest = bundle.manifest
+    for name, expected in manifest.files.items():
+        path = bundle.folder / name
+        if not path.is_file():
+            raise StartupError(f"{path} is missing, but {MANIFEST_NAME} lists it: export the bundle again")
+        if sha256_file(path) != expected:
+            raise StartupError(f"{path} is not the file that {MANIFEST_NAME} lists (sha256 differs): export again")
+    parity = manifest.parity
+    if parity is None:
+        raise StartupError(f"{bundle.folder}: the parity gate has not run on this bundle: python -m export parity")
+    if not parity.passed or parity.graph_sha256 != manifest.files.get(GRAPH_NAME):
+        raise StartupError(f"{bundle.folder}: the parity gate has not passed this graph: python -m export parity")
+
+
+def sha256_file(path: Path) -> str:
+    """Return the sha256 of a file, in hex."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,71 @@
+"""Tokenization with the checkpoint's own ``tokenizer.json``, without ``transformers``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from tokenizers import Encoding, Tokenizer
+
+from handlers.core.errors import StartupError
+from handlers.core.lengths import TokenSpan
+from handlers.core.manifest import SpecialTokens
+from handlers.core.schema import Span
+
+TOKENIZER_NAME = "tokenizer.json"
+
+
+@dataclass(frozen=True)
+class TokenizedText:
+    """A whole text as tokens, before it is cut to the model's length."""
+
+    encoding: Encoding
+    characters: int
+
+    @property
+    def tokens(self) -> int:
+        """Number of tokens, special tokens not counted."""
+        return len(self.encoding)
+
+    def char_span(self, span: TokenSpan) -> Span:
+        """Return the characters that tokens ``[start, end)`` cover; the whole text for all of them."""
+        start, end = span
+        if (start, end) == (0, self.tokens):
+            return Span(start_char=0, end_char=self.characters)
+        offsets = self.encoding.offsets
+        return Span(start_char=offsets[start][0], end_char=offsets[end - 1][1])
+
+
+class TextTokenizer:
+    """The checkpoint's tokenizer, set so that a text can never hold a special token.
+
+    ``transformers`` turns a literal ``</s>`` or ``<pad>`` in a text into the special token;
+    here it stays text, so that a writer cannot end or hide an entry by what is written in it.
+
+    Args:
+        path: the ``tokenizer.json`` of the bundle.
+        special: ids of ``<s>``, ``</s>`` and padding.
+
+    Raises:
+        StartupError: the file is missing or is no tokenizer.
+    """
+
+    def __init__(self, path: Path, special: SpecialTokens) -> None:
+        self.special = special
+        try:
+            self._tokenizer = Tokenizer.from_file(str(path))
+        except Exception as error:  # the library raises nothing more specific
+            raise StartupError(f"{path}: not a tokenizer.json: {error}") from error
+        self._tokenizer.encode_special_tokens = True
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
+
+    def tokenize(self, text: str) -> TokenizedText:
+        """Tokenize ``text`` whole."""
+        return TokenizedText(self._tokenizer.encode(text, add_special_tokens=False), len(text))
+
+    def model_input(self, text: TokenizedText, spans: list[TokenSpan]) -> list[int]:
+        """Join ``spans`` of ``text`` into one model input, framed by ``<s>`` and ``</s>``."""
+        ids = text.encoding.ids
+        inner = [token for start, end in spans for token in ids[start:end]]
+        return [self.special.cls, *inner, self.special.sep]

@@ -1,0 +1,137 @@
+"""TorchServe's adapter: everything that knows of TorchServe on the worker's side.
+
+It lands at the root of the archive, so imports are absolute, and it defines exactly one class,
+because TorchServe takes the first it finds.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from ts.metrics.dimension import Dimension
+from ts.metrics.metric_type_enum import MetricTypes
+
+from handlers.core.errors import DRAINING, RETRY_AFTER_S, LanternError, StartupError
+from handlers.core.events import BatchDone, Event, Fault, ItemFailed, event_line
+from handlers.core.settings import Settings, parse_settings
+from handlers.core.wire import JSON, PLAIN_TEXT, Outcome, RawRequest, error_outcome
+from handlers.gate import Gate
+from handlers.pipeline import Pipeline, ServedModel
+from handlers.runtime.bundle import read_bundle, verify_bundle
+from handlers.runtime.onnx import available_cores
+
+logger = logging.getLogger("lantern")
+
+BUNDLE_FOLDER = "bundle"
+_NO_BODY = RawRequest(b"", "")
+
+
+class SentimentHandler:
+    """Loads the bundle in the archive and maps rows to requests and outcomes to answers."""
+
+    def initialize(self, context: Any) -> None:
+        """Load, warm up and check the bundle; called once by TorchServe.
+
+        Raises:
+            StartupError: the bundle or a setting is not fit to serve.
+        """
+        self._gate = Gate.from_environment()
+        self._metrics = None
+        try:
+            self._pipeline = self._load(context)
+        except StartupError as error:
+            self._gate.report_failure(str(error))
+            raise
+        self._gate.report_ready()
+
+    def handle(self, rows: list[dict[str, Any]], context: Any) -> list[bytes]:
+        """Answer a batch of TorchServe rows, each with its own status."""
+        self._metrics = context.metrics
+        if context.get_request_header(0, "describe") == "True":
+            return [self._pipeline.describe()] * len(rows)  # type: ignore[list-item]
+        with self._gate.busy():
+            outcomes = self._outcomes([_raw_request(row, context, index) for index, row in enumerate(rows)])
+        for index, outcome in enumerate(outcomes):
+            _set_status(context, index, outcome)
+        return [outcome.body for outcome in outcomes]
+
+    def _outcomes(self, requests: list[RawRequest]) -> list[Outcome]:
+        if self._gate.draining:
+            draining = LanternError(DRAINING, "this replica is stopping; send the request to another one")
+            return [error_outcome(draining)] * len(requests)
+        return self._pipeline.handle(requests)
+
+    def _load(self, context: Any) -> Pipeline:
+        bundle = read_bundle(Path(context.system_properties["model_dir"]) / BUNDLE_FOLDER)
+        verify_bundle(bundle)
+        model = context.manifest["model"]
+        served_as = ServedModel(model["modelName"], str(model["modelVersion"]))
+        return Pipeline(bundle, _settings(context.model_yaml_config), served_as, self._report)
+
+    def _report(self, event: Event) -> None:
+        if isinstance(event, BatchDone):
+            self._count("lantern_texts_total", event.items)
+            self._count("lantern_tokens_total", event.tokens)
+            self._count("lantern_padded_tokens_total", event.padded_tokens)
+            for stage, seconds in (("tokenize", event.tokenize_s), ("run", event.run_s), ("decide", event.decide_s)):
+                self._observe("lantern_stage_seconds", seconds, Dimension("Stage", stage))
+        elif isinstance(event, ItemFailed):
+            self._count("lantern_errors_total", 1, Dimension("Code", event.code))
+        else:
+            level = logging.ERROR if isinstance(event, Fault) else logging.INFO
+            logger.log(level, "%s", event_line(event))
+
+    def _count(self, name: str, value: int, *dimensions: Dimension) -> None:
+        self._measure(name, value, "count", MetricTypes.COUNTER, dimensions)
+
+    def _observe(self, name: str, value: float, *dimensions: Dimension) -> None:
+        self._measure(name, value, "s", MetricTypes.HISTOGRAM, dimensions)
+
+    def _measure(
+        self, name: str, value: float, unit: str, kind: MetricTypes, dimensions: tuple[Dimension, ...]
+    ) -> None:
+        if self._metrics is not None:  # TorchServe takes no metrics while a worker loads
+            self._metrics.add_metric(name, value, unit, dimensions=list(dimensions), metric_type=kind)
+
+
+def _settings(model_config: dict[str, Any]) -> Settings:
+    settings = parse_settings(model_config.get("lantern", {}))
+    if settings.threads:
+        return settings
+    workers = int(model_config.get("maxWorkers", 1))
+    return settings.model_copy(update={"threads": max(1, available_cores() // workers)})
+
+
+def _raw_request(row: dict[str, Any], context: Any, index: int) -> RawRequest:
+    """Take the body and media type out of a row.
+
+    REST puts the body under ``body`` with its ``Content-Type``; gRPC has no media type and
+    uses ``data`` for the JSON or ``text`` for the text alone (or the same JSON). A form or a
+    query string, which TorchServe would also spread over the row, is not accepted: query
+    strings end up in access logs.
+    """
+    headers = {name.lower(): value for name, value in context.get_all_request_header(index).items()}
+    if "body" in row:
+        media_type = headers.get("body", {}).get("content-type", "")
+        return RawRequest(_payload(row["body"]), media_type or "")
+    if "host" in headers:
+        return _NO_BODY
+    if "data" in row:
+        return RawRequest(_payload(row["data"]))
+    if "text" in row:
+        payload = _payload(row["text"])
+        return RawRequest(payload, JSON if payload.lstrip().startswith(b"{") else PLAIN_TEXT)
+    return RawRequest(b"")
+
+
+def _payload(value: Any) -> bytes:
+    return value.encode("utf-8", "surrogatepass") if isinstance(value, str) else bytes(value)
+
+
+def _set_status(context: Any, index: int, outcome: Outcome) -> None:
+    context.set_response_content_type(index, JSON)
+    context.set_response_status(outcome.status, "", index)
+    if outcome.retryable:
+        context.set_response_header(index, "Retry-After", str(RETRY_AFTER_S))

@@ -1,0 +1,220 @@
+"""What is sent, and what comes back when all is well."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from client import ClassifyRequest, ClassifyResponse, InvalidRequest, LanternClient, LanternClientError, Unavailable
+from handlers.core.schema import Consent, Context, HistoryEntry, Options, OverLength, TimedConsent, parse_call
+
+if TYPE_CHECKING:
+    from tests.client.conftest import Server
+
+EVERYTHING: dict[str, Any] = {
+    "locale": "en-GB",
+    "country": "GB",
+    "entry_id": "e9",
+    "subject_id": "s1",
+    "consent": {"self_help": True, "human_review": {"granted": True, "expires_at": "2026-03-01T14:00:00Z"}},
+    "context": {"history": [{"entry_id": "e1", "at": "2026-02-01T14:00:00Z", "scores": {"stressed": 0.5}}]},
+    "options": {"return_logits": True, "over_length": "reject"},
+}
+
+
+def test_the_answer_is_a_typed_response(server: Server, response: dict[str, Any]) -> None:
+    server.say({"json": response})
+
+    answer = server.client().classify("Tomorrow worries me.")
+
+    assert answer == ClassifyResponse.model_validate(response)
+    assert [label.name for label in answer.labels if label.positive] == ["stressed"]
+
+
+def test_only_what_was_given_is_sent(server: Server, response: dict[str, Any]) -> None:
+    server.say({"json": response})
+
+    server.client().classify("Ünïcode 🌧")
+
+    assert server.seen[0].json == {"text": "Ünïcode 🌧"}
+    assert server.seen[0].path in ("/predictions/sentiment", "sentiment")
+
+
+def test_every_field_arrives_as_the_server_reads_it(server: Server, response: dict[str, Any]) -> None:
+    server.say({"json": response})
+
+    server.client().classify("Text.", **EVERYTHING)
+
+    assert parse_call(server.seen[0].json) == ClassifyRequest(
+        text="Text.",
+        locale="en-GB",
+        country="GB",
+        entry_id="e9",
+        subject_id="s1",
+        consent=Consent(
+            self_help=True, human_review=TimedConsent(granted=True, expires_at=datetime(2026, 3, 1, 14, tzinfo=UTC))
+        ),
+        context=Context(
+            history=(HistoryEntry(entry_id="e1", at=datetime(2026, 2, 1, 14, tzinfo=UTC), scores={"stressed": 0.5}),)
+        ),
+        options=Options(return_logits=True, over_length=OverLength.REJECT),
+    )
+
+
+def test_models_and_fields_are_sent_alike(server: Server, response: dict[str, Any]) -> None:
+    server.say({"json": response})
+    client = server.client()
+
+    client.classify("Text.", consent={"self_help": True}, options={"over_length": "head"})
+    client.classify("Text.", consent=Consent(self_help=True), options=Options(over_length=OverLength.HEAD))
+
+    assert server.seen[0].json == server.seen[1].json
+
+
+def test_another_model(server: Server, response: dict[str, Any]) -> None:
+    server.say({"json": response})
+
+    server.client(model="mood/2").classify("Text.")
+
+    assert server.seen[0].path in ("/predictions/mood%2F2", "mood/2")
+
+
+def test_a_path_of_the_gateway_is_kept(rest: Server, response: dict[str, Any]) -> None:
+    rest.say({"json": response})
+
+    with LanternClient.rest(f"{rest.address}/lantern/", timeout=10) as client:
+        client.classify("Text.")
+
+    assert rest.seen[0].path == "/lantern/predictions/sentiment"
+
+
+def test_the_token_is_sent(server: Server, response: dict[str, Any]) -> None:
+    server.say({"json": response})
+
+    server.client(token="s3cret").classify("Text.")
+
+    assert server.seen[0].headers["authorization"] == "Bearer s3cret"
+
+
+def test_no_token_is_sent_unasked(server: Server, response: dict[str, Any]) -> None:
+    server.say({"json": response})
+
+    server.client().classify("Text.")
+
+    assert "authorization" not in server.seen[0].headers
+
+
+@pytest.mark.parametrize("token", ["", "two words", "line\nbreak", "ünïcode"])
+def test_a_token_that_no_header_can_hold_is_refused(server: Server, token: str) -> None:
+    with pytest.raises(ValueError, match="token") as caught:
+        server.client(token=token)
+    assert not token or token not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "field"),
+    [
+        ({"text": "  "}, "invalid_text", "text"),
+        ({"text": 7}, "invalid_text", "text"),
+        ({"text": "x", "locale": "english"}, "unknown_locale", "locale"),
+        ({"text": "x", "country": "gb"}, "invalid_request", "country"),
+        ({"text": "x", "entry_id": "\ud800"}, "invalid_request", "entry_id"),
+        ({"text": "x", "options": {"over_length": "cut"}}, "invalid_request", "options.over_length"),
+        ({"text": "x", "consent": {"selfhelp": True}}, "invalid_request", "consent.selfhelp"),
+    ],
+)
+def test_a_request_that_the_server_would_refuse_is_not_sent(
+    server: Server, arguments: dict[str, Any], code: str, field: str
+) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        server.client().classify(**arguments)
+    assert (caught.value.kind.code, caught.value.field) == (code, field)
+    assert server.seen == []
+
+
+@pytest.mark.parametrize("timeout", [None, 0, -1, float("inf"), float("nan"), "5"])
+def test_a_client_needs_a_timeout(server: Server, timeout: Any) -> None:
+    with pytest.raises(ValueError, match="timeout"):
+        server.client(timeout=timeout)
+
+
+@pytest.mark.parametrize("url", ["127.0.0.1:8080", "ftp://host", "http://", "https://[::1", ""])
+def test_a_wrong_url_is_refused(url: str) -> None:
+    with pytest.raises(ValueError, match="URL"):
+        LanternClient.rest(url)
+
+
+@pytest.mark.parametrize("target", ["", "http://127.0.0.1:7070"])
+def test_a_wrong_target_is_refused(target: str) -> None:
+    with pytest.raises(ValueError, match="target"):
+        LanternClient.grpc(target)
+
+
+def test_ping(server: Server) -> None:
+    server.say({"json": {"status": "Healthy"}})
+    client = server.client()
+
+    client.ping()
+
+    assert client.healthy()
+    assert server.seen[0].path == "/ping"
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        {"json": {"status": "Unhealthy"}, "http": 500},
+        {"json": {"status": "Unhealthy"}},
+        {"body": b"{}"},
+        {"http": 502, "body": b"<html>", "grpc": "UNAVAILABLE"},
+        {"json": {"error": {"code": "draining", "message": "going away"}}, "http": 503},
+    ],
+)
+def test_ping_of_an_ill_server(server: Server, reply: dict[str, Any]) -> None:
+    server.say(reply)
+    client = server.client(retries=2)
+
+    with pytest.raises(Unavailable):
+        client.ping()
+
+    assert not client.healthy()
+    assert len(server.seen) == 2  # one attempt each
+
+
+def test_nobody_is_not_healthy(nobody: str) -> None:
+    for client in (LanternClient.rest(f"http://{nobody}"), LanternClient.grpc(nobody)):
+        with client:
+            assert not client.healthy(timeout=5)
+
+
+def test_a_closed_client_says_so(server: Server) -> None:
+    with server.client() as client:
+        pass
+    with pytest.raises(RuntimeError, match="closed"):
+        client.classify("Text.")
+    with pytest.raises(RuntimeError, match="closed"):
+        client.ping()
+
+
+def test_one_client_serves_several_threads(server: Server, response: dict[str, Any]) -> None:
+    server.say({"json": response})
+    client = server.client()
+    answers: list[ClassifyResponse | LanternClientError] = []
+
+    threads = [threading.Thread(target=lambda: answers.append(client.classify("Text."))) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert answers == [ClassifyResponse.model_validate(response)] * 8
+
+
+def test_each_transport_is_imported_only_where_it_is_used() -> None:
+    check = "import client, sys; assert not {'httpx', 'grpc', 'google.protobuf'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", check], check=True)
