@@ -69,7 +69,7 @@ def without_status(proto: str) -> str:
 
 def _compile(source: Path, out: Path) -> None:
     try:
-        from grpc_tools import protoc  # type: ignore[import-untyped]  # here, as only this command needs it
+        from grpc_tools import protoc  # here, as only this command needs it
     except ModuleNotFoundError:
         raise GenerateError("generating needs grpcio-tools, which is not installed") from None
     with as_file(files("grpc_tools") / "_proto") as well_known:

@@ -1,0 +1,80 @@
+# Lantern. `make help` lists what there is; every target calls `make setup` when it needs to.
+
+PYTHON ?= python3
+CHECKPOINT ?= export/checkpoints/small
+PRECISION ?= fp32
+RUNTIME ?= onnx
+DEVICE ?= auto
+# More options for the commands behind a target, such as EXPORT_OPTIONS="--labels a,b,c --smoke smoke.jsonl".
+EXPORT_OPTIONS ?=
+PARITY_OPTIONS ?=
+SERVE_OPTIONS ?=
+TEST_OPTIONS ?= -n 2 --dist loadgroup
+BENCH_OPTIONS ?=
+
+VENV := .venv
+RUN := $(VENV)/bin/python
+PACKAGES := handlers export server client benchmarks training
+EMPTY :=
+SPACE := $(EMPTY) $(EMPTY)
+SLUG := $(subst $(SPACE),_,$(subst :,-,$(subst /,-,$(CHECKPOINT))))
+BUNDLE ?= .lantern/bundles/$(SLUG)-$(PRECISION)
+STORE := model_store
+
+.DEFAULT_GOAL := help
+.PHONY: help setup serve stop export parity archive train engine-bench test lint format
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
+	@echo
+	@echo "  Variables: CHECKPOINT=$(CHECKPOINT) PRECISION=$(PRECISION) RUNTIME=$(RUNTIME) DEVICE=$(DEVICE)"
+	@echo "  CHECKPOINT is a hub id, a folder, or random:longformer-base"
+
+setup: $(VENV)/.dev ## the whole environment, in .venv
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' \
+		|| { echo "Lantern needs Python 3.10 to 3.13; say which with PYTHON=python3.11"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+# What serving and exporting need; tests, lint and training need more (.dev).
+$(VENV)/.export: requirements/export.txt requirements/serve.txt requirements/client.txt requirements/constraints.txt | $(VENV)/bin/python
+	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements/export.txt -r requirements/client.txt
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.txt requirements/train.txt $(VENV)/.export
+	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements/dev.txt
+	@touch $@
+
+export: $(VENV)/.export ## checkpoint to verified ONNX bundle
+	$(RUN) -m export onnx --checkpoint "$(CHECKPOINT)" --out "$(BUNDLE)" --precision $(PRECISION) $(EXPORT_OPTIONS)
+
+parity: export ## the bundle against transformers: the gate before any archive
+	$(RUN) -m export parity --checkpoint "$(CHECKPOINT)" --bundle "$(BUNDLE)" $(EXPORT_OPTIONS) $(PARITY_OPTIONS)
+
+archive: parity ## bundle to model_store/sentiment.mar
+	$(RUN) -m export archive --bundle "$(BUNDLE)" --store $(STORE) --runtime $(RUNTIME) --device $(DEVICE)
+
+serve: archive ## set up, export, pack and serve on loopback; Ctrl-C stops
+	@exec $(RUN) -m server start --archive $(STORE)/sentiment.mar $(SERVE_OPTIONS)
+
+stop: ## stop a server that runs from this folder
+	@if [ -x $(RUN) ]; then $(RUN) -m server stop; else echo "nothing is set up here, so nothing runs"; fi
+
+train: $(VENV)/.dev ## train the embedded checkpoint anew (about half an hour on 2 cores)
+	$(RUN) -m training small --out export/checkpoints/small
+
+engine-bench: export ## the graph against transformers and the machine's GEMM rate
+	$(RUN) -m benchmarks engine --checkpoint "$(CHECKPOINT)" --bundle "$(BUNDLE)" $(BENCH_OPTIONS)
+
+test: $(VENV)/.dev ## all tests, the real server included
+	$(RUN) -m pytest $(TEST_OPTIONS) tests
+
+lint: $(VENV)/.dev ## ruff and mypy --strict
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/ruff check .
+	$(RUN) -m mypy $(PACKAGES)
+
+format: $(VENV)/.dev ## let ruff format and fix
+	$(VENV)/bin/ruff format .
+	$(VENV)/bin/ruff check --fix .
