@@ -1,0 +1,1 @@
+"""Measurements: of the engine, of the server, and what they mean for capacity."""

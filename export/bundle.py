@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import platform
 import shutil
 from importlib.metadata import version
@@ -21,7 +22,7 @@ from handlers.core.manifest import MANIFEST_NAME, Manifest, ParityRecord
 from handlers.core.scores import DEFAULT_THRESHOLD
 from handlers.core.settings import Settings
 from handlers.pipeline import Pipeline, ServedModel
-from handlers.runtime.bundle import GRAPH_NAME, Bundle, read_bundle, sha256_file
+from handlers.runtime.bundle import GRAPH_NAME, Bundle, read_bundle, sha256_file, verify_bundle
 
 GRAPH_SOURCES: Final = ("longformer.py", "onnx.py")
 TOOLS: Final = ("torch", "transformers", "onnx", "onnxscript", "onnxruntime", "tokenizers")
@@ -77,7 +78,7 @@ def record_parity(bundle: Bundle, report: ParityReport) -> Bundle:
     record = ParityRecord(
         report=paths[0].name,
         precision=manifest.precision,
-        max_abs_delta_logit=report.max_abs_delta,
+        max_abs_delta_logit=report.max_abs_delta if math.isfinite(report.max_abs_delta) else None,
         tolerance=report.tolerance,
         threshold_flips=report.flips,
         passed=report.passed,
@@ -88,9 +89,12 @@ def record_parity(bundle: Bundle, report: ParityReport) -> Bundle:
 
 
 def has_passed_parity(bundle: Bundle) -> bool:
-    """Tell whether the gate has passed the graph that the bundle holds."""
-    parity = bundle.manifest.parity
-    return parity is not None and parity.passed and parity.graph_sha256 == sha256_file(bundle.folder / GRAPH_NAME)
+    """Tell whether the gate has passed the graph and the weights that the bundle holds now."""
+    try:
+        verify_bundle(bundle)
+    except StartupError:
+        return False
+    return True
 
 
 def _write_bundle(checkpoint: Checkpoint, model: LongformerForSequenceClassification, folder: Path) -> Bundle:

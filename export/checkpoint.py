@@ -22,7 +22,7 @@ from transformers import AutoTokenizer, LongformerForSequenceClassification, Pre
 from transformers.utils import logging as transformers_logging
 
 from export.errors import ExportRefused
-from export.random_base import RANDOM_BASE, materialize_random_base
+from export.random_base import RANDOM_BASE, TOKENIZER_FILES, materialize_random_base
 from handlers.core.manifest import SmokeEntry, SpecialTokens
 from handlers.runtime.bundle import sha256_file
 
@@ -84,7 +84,7 @@ class Checkpoint:
     Attributes:
         name: hub id, ``random:…`` or the folder's name.
         folder: where its files are.
-        revision: commit of the hub, or ``sha256:`` over weights and configuration.
+        revision: commit of the hub, or ``sha256:`` over weights, configuration and tokenizer.
         labels, labels_source: the order of the logits, and who says so.
         attention_window: tokens of the whole window, for each layer.
         max_length: tokens in one model input, special tokens included.
@@ -121,7 +121,7 @@ def open_checkpoint(source: str, claims: Claims = Claims()) -> Checkpoint:
     return Checkpoint(
         name=name,
         folder=folder,
-        revision=commit or _hash_files([folder / "config.json", *weights]),
+        revision=commit or _hash_files([folder / "config.json", *weights, *_tokenizer_files(folder)]),
         labels=labels,
         labels_source=labels_source,
         attention_window=_check_windows(config, folder),
@@ -182,7 +182,7 @@ def parse_smoke(path: Path, labels: Sequence[str]) -> tuple[SmokeEntry, ...]:
         ExportRefused: naming the line.
     """
     entries = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
         if not line.strip():
             continue
         try:
@@ -251,6 +251,10 @@ def _find_weights(folder: Path) -> list[Path]:
     return weights
 
 
+def _tokenizer_files(folder: Path) -> list[Path]:
+    return [folder / name for name in TOKENIZER_FILES if (folder / name).is_file()]
+
+
 def _check_problem_type(config: dict[str, Any], known: KnownCheckpoint | None, claims: Claims, folder: Path) -> None:
     stated = config.get("problem_type")
     if stated is None and known is not None:
@@ -297,6 +301,10 @@ def _stated_labels(config: dict[str, Any], folder: Path) -> tuple[str, ...]:
         labels = [str(id2label[str(index)]) for index in range(len(id2label))]
     except KeyError as error:
         raise ExportRefused(f"{folder}/config.json: id2label has no entry {error}") from None
+    label2id = config.get("label2id") or {}
+    moved = [label for index, label in enumerate(labels) if label2id.get(label, index) != index]
+    if moved:
+        raise ExportRefused(f"{folder}/config.json: label2id contradicts id2label about {', '.join(moved)}")
     return tuple(labels)
 
 
@@ -313,6 +321,8 @@ def _check_windows(config: dict[str, Any], folder: Path) -> tuple[int, ...]:
 
 
 def _check_tokenizer(tokenizer: PreTrainedTokenizerFast, config: dict[str, Any], folder: Path) -> SpecialTokens:
+    if None in (tokenizer.cls_token_id, tokenizer.sep_token_id, tokenizer.pad_token_id):
+        raise ExportRefused(f"{folder}: the tokenizer lacks one of the tokens <s>, </s> and padding")
     special = SpecialTokens(cls=tokenizer.cls_token_id, sep=tokenizer.sep_token_id, pad=tokenizer.pad_token_id)
     if len(tokenizer) > config.get("vocab_size", 30522):
         raise ExportRefused(f"{folder}: the tokenizer has {len(tokenizer)} tokens, more than vocab_size in config.json")

@@ -9,6 +9,7 @@ are padded differently; for several draws of tokens.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -121,17 +122,21 @@ def compare(
 
 
 def report_json(report: ParityReport) -> str:
-    """Return the report as JSON, verdict first."""
+    """Return the report as JSON, verdict first; a difference that is not finite is ``null``."""
     summary = {
         "subject": report.subject,
         "precision": report.precision,
         "passed": report.passed,
-        "max_abs_delta_logit": report.max_abs_delta,
+        "max_abs_delta_logit": _finite(report.max_abs_delta),
         "tolerance": report.tolerance,
         "threshold_flips": report.flips,
-        "cases": [asdict(result) for result in report.results],
+        "cases": [asdict(result) | {"max_abs_delta": _finite(result.max_abs_delta)} for result in report.results],
     }
-    return json.dumps(summary, indent=1) + "\n"
+    return json.dumps(summary, indent=1, allow_nan=False) + "\n"
+
+
+def _finite(delta: float) -> float | None:
+    return delta if math.isfinite(delta) else None
 
 
 def report_table(report: ParityReport) -> str:

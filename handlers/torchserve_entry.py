@@ -49,7 +49,7 @@ class SentimentHandler:
     def handle(self, rows: list[dict[str, Any]], context: Any) -> list[bytes]:
         """Answer a batch of TorchServe rows, each with its own status."""
         self._metrics = context.metrics
-        if context.get_request_header(0, "describe") == "True":
+        if _asks_for_description(rows, context):
             return [self._pipeline.describe()] * len(rows)  # type: ignore[list-item]
         with self._gate.busy():
             outcomes = self._outcomes([_raw_request(row, context, index) for index, row in enumerate(rows)])
@@ -104,6 +104,11 @@ def _settings(model_config: dict[str, Any]) -> Settings:
     return settings.model_copy(update={"threads": max(1, available_cores() // workers)})
 
 
+def _asks_for_description(rows: list[dict[str, Any]], context: Any) -> bool:
+    """Tell TorchServe's own question, which comes alone and without a body, from a caller's header of that name."""
+    return len(rows) == 1 and "body" not in rows[0] and context.get_request_header(0, "describe") == "True"
+
+
 def _raw_request(row: dict[str, Any], context: Any, index: int) -> RawRequest:
     """Take the body and media type out of a row.
 
@@ -114,7 +119,8 @@ def _raw_request(row: dict[str, Any], context: Any, index: int) -> RawRequest:
     """
     headers = {name.lower(): value for name, value in context.get_all_request_header(index).items()}
     if "body" in row:
-        media_type = headers.get("body", {}).get("content-type", "")
+        part = headers.get("body")  # a caller's own header of this name would be a string
+        media_type = part.get("content-type") if isinstance(part, dict) else headers.get("content-type")
         return RawRequest(_payload(row["body"]), media_type or "")
     if "host" in headers:
         return _NO_BODY

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from handlers.core.errors import StartupError
 
@@ -36,11 +36,14 @@ class SmokeEntry(_Frozen):
 
 
 class ParityRecord(_Frozen):
-    """The parity gate's verdict on one exported graph (figures in the report itself)."""
+    """The parity gate's verdict on one exported graph (figures in the report itself).
+
+    ``max_abs_delta_logit`` is ``None`` where a logit was not finite.
+    """
 
     report: str
     precision: Precision
-    max_abs_delta_logit: float
+    max_abs_delta_logit: float | None
     tolerance: float
     threshold_flips: int
     passed: bool
@@ -85,6 +88,22 @@ class Manifest(_Frozen):
     parity: ParityRecord | None = None
     files: dict[str, Sha256]
     tools: dict[str, str]
+
+    @field_validator("labels")
+    @classmethod
+    def _differ(cls, labels: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(labels)) != len(labels):
+            raise ValueError("a label is there twice")
+        return labels
+
+    @field_validator("thresholds")
+    @classmethod
+    def _cover_labels(cls, thresholds: dict[str, float], info: ValidationInfo) -> dict[str, float]:
+        if set(thresholds) != set(info.data.get("labels", thresholds)):
+            raise ValueError("there must be one threshold for each label")
+        if not all(0.0 <= threshold <= 1.0 for threshold in thresholds.values()):
+            raise ValueError("a threshold is a score from 0 to 1")
+        return thresholds
 
 
 def parse_manifest(payload: str | bytes, where: str) -> Manifest:

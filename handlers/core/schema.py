@@ -13,7 +13,7 @@ from datetime import datetime
 from enum import Enum
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, ValidationError
 from pydantic_core import ErrorDetails
 
 from handlers.core.errors import INVALID_JSON, INVALID_REQUEST, INVALID_TEXT, UNKNOWN_LOCALE, ErrorKind, LanternError
@@ -80,7 +80,11 @@ class TimedConsent(_Strict):
     expires_at: Time | None = None
 
 
-Scope = bool | TimedConsent
+def _scope_kind(value: object) -> str:
+    return "timed" if isinstance(value, (dict, TimedConsent)) else "plain"
+
+
+Scope = Annotated[Annotated[bool, Tag("plain")] | Annotated[TimedConsent, Tag("timed")], Discriminator(_scope_kind)]
 
 
 class Consent(_Strict):
@@ -321,9 +325,9 @@ def _first_error(error: ValidationError) -> LanternError:
 
 def _field_path(detail: ErrorDetails) -> str:
     path = ""
-    for part in detail["loc"]:
+    for depth, part in enumerate(detail["loc"]):
         if isinstance(part, int):
             path += f"[{part}]"
-        elif part not in ("bool", "TimedConsent"):  # the branches of a union are not fields
+        elif depth != 2 or detail["loc"][0] != "consent":  # consent.SCOPE.KIND: the kind is no field
             path += f".{field_name(part)}"
     return path.removeprefix(".")

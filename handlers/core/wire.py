@@ -6,7 +6,6 @@ Hosts differ in how bytes reach them; from here on there is no difference.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from email.message import Message
 from typing import Any, Final
 
 from handlers.core.errors import UNSUPPORTED_MEDIA_TYPE, LanternError
@@ -97,7 +96,8 @@ def requests_of(call: Call) -> list[ClassifyRequest | LanternError]:
 
 
 def _media_type(header: str) -> tuple[str, str]:
-    """Return media type and charset of a ``Content-Type``, in lower case."""
-    message = Message()
-    message["Content-Type"] = header
-    return header.partition(";")[0].strip().lower(), message.get_content_charset("utf-8")
+    """Return media type and charset of a ``Content-Type``, in lower case; UTF-8 where it names none."""
+    media_type, *parameters = header.lower().split(";")
+    pairs = (parameter.partition("=") for parameter in parameters)
+    charsets = [value.strip().strip('"') for name, _, value in pairs if name.strip() == "charset"]
+    return media_type.strip(), charsets[0] if charsets else "utf-8"

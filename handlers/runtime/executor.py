@@ -98,4 +98,4 @@ class Executor:
             input_ids[row, : len(ids)] = ids
             attention_mask[row, : len(ids)] = 1
         logits: Logits = self._runtime.run(input_ids, attention_mask)
-        return [[float(logit) for logit in row] for row in logits]
+        return [[float(logit) for logit in row] for row, _ in zip(logits, batch, strict=True)]

@@ -5,13 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import cast
+from typing import Final, cast
 
 import onnxruntime as ort
 
 from handlers.core.errors import StartupError
 from handlers.core.settings import Device
 from handlers.runtime import Logits, RuntimeDescription, TokenIds, warm_up
+
+SLOWER_FUSIONS: Final = ["SkipLayerNormFusion"]
+"""Rewrites of ONNX Runtime that cost time here: its fused addition and layer norm takes several
+times as long on the CPU as the two operations by themselves (python -m benchmarks engine)."""
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
@@ -71,13 +75,11 @@ def _open_session(graph: Path, device: str, threads: int) -> ort.InferenceSessio
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    # Lengths differ from call to call, so a memory plan for one shape is of no use to the next;
-    # without the arena the largest text does not stay allocated for ever.
+    # Lengths differ from call to call, so a memory plan for one shape is of no use to the next.
     options.enable_mem_pattern = False
-    options.enable_cpu_mem_arena = False
     provider = _PROVIDERS[device]
     try:
-        session = ort.InferenceSession(str(graph), options, providers=[provider])
+        session = ort.InferenceSession(str(graph), options, providers=[provider], disabled_optimizers=SLOWER_FUSIONS)
     except Exception as error:  # ONNX Runtime's exceptions share no base class but this one
         raise StartupError(f"{graph}: ONNX Runtime cannot load it: {error}") from error
     if provider not in session.get_providers():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from tokenizers import Encoding, Tokenizer
@@ -27,13 +28,22 @@ class TokenizedText:
         """Number of tokens, special tokens not counted."""
         return len(self.encoding)
 
+    @cached_property
+    def ids(self) -> list[int]:
+        """Token ids; taken once, as the library makes a list of the whole text each time it is asked."""
+        return list(self.encoding.ids)
+
+    @cached_property
+    def offsets(self) -> list[tuple[int, int]]:
+        """Characters of each token; taken once, as ``ids``."""
+        return list(self.encoding.offsets)
+
     def char_span(self, span: TokenSpan) -> Span:
         """Return the characters that tokens ``[start, end)`` cover; the whole text for all of them."""
         start, end = span
         if (start, end) == (0, self.tokens):
             return Span(start_char=0, end_char=self.characters)
-        offsets = self.encoding.offsets
-        return Span(start_char=offsets[start][0], end_char=offsets[end - 1][1])
+        return Span(start_char=self.offsets[start][0], end_char=self.offsets[end - 1][1])
 
 
 class TextTokenizer:
@@ -66,6 +76,5 @@ class TextTokenizer:
 
     def model_input(self, text: TokenizedText, spans: list[TokenSpan]) -> list[int]:
         """Join ``spans`` of ``text`` into one model input, framed by ``<s>`` and ``</s>``."""
-        ids = text.encoding.ids
-        inner = [token for start, end in spans for token in ids[start:end]]
+        inner = [token for start, end in spans for token in text.ids[start:end]]
         return [self.special.cls, *inner, self.special.sep]
