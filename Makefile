@@ -33,8 +33,8 @@ help: ## this list
 setup: $(VENV)/.dev ## the whole environment, in .venv
 
 $(VENV)/bin/python:
-	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' \
-		|| { echo "Lantern needs Python 3.10 to 3.13; say which with PYTHON=python3.11"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
+		|| { echo "Lantern needs Python 3.11 to 3.13; say which with PYTHON=python3.11"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
 # What serving and exporting need; tests, lint and training need more (.dev).

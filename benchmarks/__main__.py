@@ -39,7 +39,7 @@ def _engine(options: argparse.Namespace, command: str, progress: Progress) -> in
     names = (bundle.manifest.checkpoint, bundle.manifest.precision, command)
     lengths = [length for length in options.lengths if length <= bundle.manifest.max_length]
     report = engine.run_engine_benchmark(model, runtime, names, lengths, options.rounds, progress.update)
-    progress.update("")
+    progress.clear()
     stem = f"engine-{_slug(bundle.manifest.checkpoint)}-{bundle.manifest.precision}"
     return _finish(report, engine.report_markdown(report), options.out, stem)
 
@@ -50,7 +50,7 @@ def _serving(options: argparse.Namespace, command: str, progress: Progress) -> i
     report = serving.run_serving_benchmark(
         options.url, options.grpc, options.requests, options.words, command, progress.update
     )
-    progress.update("")
+    progress.clear()
     stem = f"serving-{_slug(report.model['checkpoint'])}-{report.model['precision']}"
     return _finish(report, serving.report_markdown(report), options.out, stem)
 

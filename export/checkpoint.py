@@ -143,9 +143,10 @@ def load_model(checkpoint: Checkpoint) -> LongformerForSequenceClassification:
         use_safetensors=True,
         local_files_only=True,
         torch_dtype=torch.float32,
+        ignore_mismatched_sizes=True,  # so that they are listed, and refused below
         output_loading_info=True,
     )
-    wrong = [*loading["missing_keys"], *(key for key, *_ in loading["mismatched_keys"])]
+    wrong = [*loading["missing_keys"], *loading["mismatched_keys"]]
     if wrong:
         raise ExportRefused(
             f"{checkpoint.folder}: weights missing or of another shape: {', '.join(sorted(wrong)[:5])}; "

@@ -6,7 +6,10 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TextIO
+from typing import Final, TextIO
+
+QUIET_S: Final = 15.0
+"""Seconds between updates where there is no terminal to update in place."""
 
 
 class Progress:
@@ -19,24 +22,34 @@ class Progress:
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = stream if stream is not None else sys.stderr
         self._in_place = self._stream.isatty()
+        self._last_update = time.monotonic()
 
     @contextmanager
     def step(self, title: str) -> Iterator[None]:
         """Report ``title`` while it runs, and its duration when it has succeeded."""
         started = time.perf_counter()
         if self._in_place:
-            self._write(f"\r{title} …")
+            self._write(f"{title} …")
         yield
-        self._write(f"{chr(13) if self._in_place else ''}{title}: {time.perf_counter() - started:.1f} s\n")
+        self.note(f"{title}: {time.perf_counter() - started:.1f} s")
 
     def update(self, text: str) -> None:
-        """Replace the running line on a terminal; say nothing elsewhere."""
+        """Replace the running line on a terminal; elsewhere write one now and then."""
         if self._in_place:
             self._write(f"\r\x1b[K{text}")
+        elif time.monotonic() - self._last_update >= QUIET_S:
+            self._last_update = time.monotonic()
+            self._write(f"{text}\n")
+
+    def clear(self) -> None:
+        """Take the running line off a terminal."""
+        if self._in_place:
+            self._write("\r\x1b[K")
 
     def note(self, text: str) -> None:
-        """Write one line."""
-        self._write(f"{chr(13) + chr(27) + '[K' if self._in_place else ''}{text}\n")
+        """Write one line, over the running one."""
+        self.clear()
+        self._write(f"{text}\n")
 
     def _write(self, text: str) -> None:
         self._stream.write(text)

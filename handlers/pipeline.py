@@ -46,9 +46,10 @@ class ServedModel:
 
 @dataclass
 class _Item:
-    """One text on its way through the stages; ``result`` ends them."""
+    """One text on its way through the stages; ``result`` ends them, ``path`` is its place among ``entries``."""
 
     request: ClassifyRequest
+    path: str = ""
     result: ClassifyResponse | LanternError | None = None
     text: TokenizedText | None = None
     spans: list[list[TokenSpan]] = field(default_factory=list)
@@ -166,8 +167,13 @@ class Pipeline:
         if isinstance(call, LanternError):
             return _Call([call], is_list=False)
         requests = requests_of(call)
-        items = [one if isinstance(one, LanternError) else _Item(one) for one in requests]
-        return _Call(items, is_list=isinstance(call, list))
+        is_list = isinstance(call, list)
+        paths = [f"entries[{index}]" if is_list else "" for index in range(len(requests))]
+        items = [
+            one if isinstance(one, LanternError) else _Item(one, path)
+            for one, path in zip(requests, paths, strict=True)
+        ]
+        return _Call(items, is_list)
 
     def _tokenize(self, item: _Item) -> None:
         started = self._clock()
@@ -291,8 +297,11 @@ def _input_report(text: TokenizedText, spans: list[list[TokenSpan]]) -> InputRep
 
 
 def _result(item: _Item) -> ClassifyResponse | LanternError:
-    assert item.result is not None  # every stage has run
-    return item.result
+    result = item.result
+    assert result is not None  # every stage has run
+    if isinstance(result, LanternError) and result.field and item.path:
+        return result.under(item.path)
+    return result
 
 
 def _milliseconds(seconds: float) -> float:

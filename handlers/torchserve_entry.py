@@ -112,16 +112,15 @@ def _asks_for_description(rows: list[dict[str, Any]], context: Any) -> bool:
 def _raw_request(row: dict[str, Any], context: Any, index: int) -> RawRequest:
     """Take the body and media type out of a row.
 
-    REST puts the body under ``body`` with its ``Content-Type``; gRPC has no media type and
-    uses ``data`` for the JSON or ``text`` for the text alone (or the same JSON). A form or a
-    query string, which TorchServe would also spread over the row, is not accepted: query
-    strings end up in access logs.
+    REST puts the body under ``body``; its ``Content-Type`` is that of the request, as the one
+    beside the body has lost its charset. gRPC has no media type and uses ``data`` for the JSON
+    or ``text`` for the text alone (or the same JSON). A form or a query string, which
+    TorchServe would also spread over the row, is not accepted: query strings end up in access
+    logs.
     """
     headers = {name.lower(): value for name, value in context.get_all_request_header(index).items()}
     if "body" in row:
-        part = headers.get("body")  # a caller's own header of this name would be a string
-        media_type = part.get("content-type") if isinstance(part, dict) else headers.get("content-type")
-        return RawRequest(_payload(row["body"]), media_type or "")
+        return RawRequest(_payload(row["body"]), headers.get("content-type", ""))
     if "host" in headers:
         return _NO_BODY
     if "data" in row:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import LongformerConfig, LongformerForSequenceClassification, LongformerTokenizerFast
@@ -59,3 +63,40 @@ def edit_config(folder: Path, **changes: Any) -> Path:
     config = json.loads(path.read_text(encoding="utf-8")) | changes
     path.write_text(json.dumps({key: value for key, value in config.items() if value is not None}), encoding="utf-8")
     return folder
+
+
+@dataclass(frozen=True)
+class Tiny:
+    """What the export commands make of ``make_checkpoint``: paths that every test may read and none may change."""
+
+    checkpoint: Path
+    bundle: Path
+    archive: Path
+
+
+def share_tiny(factory: pytest.TempPathFactory) -> Tiny:
+    """Export, verify and pack the tiny checkpoint, once for all workers of a test run: it costs ten seconds."""
+    torch.set_num_threads(1)  # the models are too small to share out, and ONNX Runtime's threads would be in the way
+    base = factory.getbasetemp()
+    root = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "lantern-tiny"
+    root.mkdir(exist_ok=True)
+    tiny = Tiny(root / "checkpoint", root / "bundle", root / "store" / "sentiment.mar")
+    with (root / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not tiny.archive.exists():
+            _make_tiny(tiny)
+    return tiny
+
+
+def _make_tiny(tiny: Tiny) -> None:
+    from export.__main__ import main
+
+    checkpoint, bundle = str(tiny.checkpoint), str(tiny.bundle)
+    make_checkpoint(tiny.checkpoint)
+    for command in (
+        ["onnx", "--checkpoint", checkpoint, "--out", bundle],
+        ["parity", "--checkpoint", checkpoint, "--bundle", bundle, "--seeds", "1"],
+        ["archive", "--bundle", bundle, "--store", str(tiny.archive.parent), "--device", "cpu"],
+    ):
+        code = main(command)
+        assert code == 0, f"{command[0]} ended with {code}"

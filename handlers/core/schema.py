@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from datetime import datetime
-from enum import Enum
+from enum import StrEnum
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, ValidationError
@@ -26,7 +26,7 @@ _FIELD_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
 _FIELD_KINDS: Final[dict[str, ErrorKind]] = {"text": INVALID_TEXT, "locale": UNKNOWN_LOCALE}
 
 
-class OverLength(str, Enum):
+class OverLength(StrEnum):
     """What to do with a text of more tokens than the model takes."""
 
     WINDOW = "window"

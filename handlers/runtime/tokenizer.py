@@ -39,11 +39,15 @@ class TokenizedText:
         return list(self.encoding.offsets)
 
     def char_span(self, span: TokenSpan) -> Span:
-        """Return the characters that tokens ``[start, end)`` cover; the whole text for all of them."""
+        """Return the characters that tokens ``[start, end)`` cover.
+
+        A tokenizer may leave spaces out of its offsets; what starts or ends the text reaches its edge all the same.
+        """
         start, end = span
-        if (start, end) == (0, self.tokens):
-            return Span(start_char=0, end_char=self.characters)
-        return Span(start_char=self.offsets[start][0], end_char=self.offsets[end - 1][1])
+        return Span(
+            start_char=self.offsets[start][0] if start else 0,
+            end_char=self.offsets[end - 1][1] if end < self.tokens else self.characters,
+        )
 
 
 class TextTokenizer:
