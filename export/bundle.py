@@ -131,7 +131,11 @@ def _save(folder: Path, manifest: Manifest) -> Bundle:
 
 
 def _present(folder: Path) -> Bundle | None:
-    if not folder.exists() or not any(folder.iterdir()):
+    if not folder.exists():
+        return None
+    if not folder.is_dir() or folder.resolve() == Path.cwd():
+        raise ExportRefused(f"--out {folder}: give a folder of its own for the bundle")
+    if not any(folder.iterdir()):
         return None
     if not (folder / MANIFEST_NAME).is_file():
         raise ExportRefused(f"{folder} is there and is not a bundle; give another --out, nothing was changed")

@@ -17,7 +17,7 @@ from typing import Any, Final, cast
 
 import torch
 from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from transformers import AutoTokenizer, LongformerForSequenceClassification, PreTrainedTokenizerFast
 from transformers.utils import logging as transformers_logging
 
@@ -207,7 +207,7 @@ def _locate(source: str, revision: str | None) -> tuple[str, Path, str | None]:
         raise ExportRefused(f"{source}: neither a folder, nor a hub id (owner/name), nor {RANDOM_BASE}")
     try:
         snapshot = Path(snapshot_download(source, revision=revision, allow_patterns=list(HUB_FILES)))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise ExportRefused(
             f"{source}: cannot be downloaded from the hub ({type(error).__name__}); check the id and the network, "
             "or download it elsewhere and give its folder"
@@ -236,6 +236,8 @@ def _check_architecture(config: dict[str, Any], folder: Path) -> None:
         )
     if "auto_map" in config:
         raise ExportRefused(f"{folder}/config.json: auto_map asks for remote code, which is never run")
+    if not isinstance(config.get("max_position_embeddings"), int):
+        raise ExportRefused(f"{folder}/config.json: max_position_embeddings is missing or no number")
     if config.get("hidden_size", 768) % config.get("num_attention_heads", 12):
         raise ExportRefused(f"{folder}/config.json: hidden_size is not a multiple of num_attention_heads")
 
@@ -298,6 +300,8 @@ def _settle_labels(
 
 def _stated_labels(config: dict[str, Any], folder: Path) -> tuple[str, ...]:
     id2label = config.get("id2label") or {"0": "LABEL_0", "1": "LABEL_1"}  # what transformers assumes
+    if not isinstance(id2label, dict):
+        raise ExportRefused(f"{folder}/config.json: id2label must map indices to names")
     try:
         labels = [str(id2label[str(index)]) for index in range(len(id2label))]
     except KeyError as error:

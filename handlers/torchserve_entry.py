@@ -51,17 +51,18 @@ class SentimentHandler:
         self._metrics = context.metrics
         if _asks_for_description(rows, context):
             return [self._pipeline.describe()] * len(rows)  # type: ignore[list-item]
-        with self._gate.busy():
-            outcomes = self._outcomes([_raw_request(row, context, index) for index, row in enumerate(rows)])
+        outcomes = self._outcomes([_raw_request(row, context, index) for index, row in enumerate(rows)])
         for index, outcome in enumerate(outcomes):
             _set_status(context, index, outcome)
         return [outcome.body for outcome in outcomes]
 
     def _outcomes(self, requests: list[RawRequest]) -> list[Outcome]:
-        if self._gate.draining:
-            draining = LanternError(DRAINING, "this replica is stopping; send the request to another one")
-            return [error_outcome(draining)] * len(requests)
-        return self._pipeline.handle(requests)
+        with self._gate.busy():
+            # Asked while busy: a stop that begins now sees this batch, and one that began before is seen here.
+            if not self._gate.draining:
+                return self._pipeline.handle(requests)
+        draining = LanternError(DRAINING, "this replica is stopping; send the request to another one")
+        return [error_outcome(draining)] * len(requests)
 
     def _load(self, context: Any) -> Pipeline:
         bundle = read_bundle(Path(context.system_properties["model_dir"]) / BUNDLE_FOLDER)

@@ -26,6 +26,16 @@ _FIELD_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
 _FIELD_KINDS: Final[dict[str, ErrorKind]] = {"text": INVALID_TEXT, "locale": UNKNOWN_LOCALE}
 
 
+# Where pydantic's words are about Python rather than JSON.
+_MESSAGES: Final[dict[str, str]] = {
+    "extra_forbidden": "this field is not known",
+    "tuple_type": "this must be a list",
+    "model_type": "this must be an object",
+    "dict_type": "this must be an object",
+    "missing": "this field is needed",
+}
+
+
 class OverLength(StrEnum):
     """What to do with a text of more tokens than the model takes."""
 
@@ -319,7 +329,7 @@ def _first_error(error: ValidationError) -> LanternError:
     detail = error.errors(include_url=False, include_input=False)[0]
     path = _field_path(detail)
     kind = _FIELD_KINDS.get(path, INVALID_REQUEST)
-    message = "this field is not known" if detail["type"] == "extra_forbidden" else detail["msg"]
+    message = _MESSAGES.get(detail["type"], detail["msg"])
     return LanternError(kind, message.removeprefix("Value error, "), path or None)
 
 

@@ -1,0 +1,291 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from handlers.core.errors import LanternError
+from handlers.core.schema import (
+    MAX_ENTRIES,
+    ClassifyRequest,
+    OverLength,
+    TimedConsent,
+    decode_json,
+    encode_json,
+    error_fields,
+    field_name,
+    parse_call,
+    parse_request,
+    parse_text,
+)
+
+CANARY = "QxZ73 I cannot sleep"
+HISTORY = {"entry_id": "e1", "at": "2026-03-01T14:00:00Z", "scores": {"depressed": 0.7}}
+
+
+def refusal(body: object) -> tuple[str, str | None]:
+    """Return code and field of the error that ``body`` meets."""
+    with pytest.raises(LanternError) as caught:
+        parse_call(body)
+    return caught.value.kind.code, caught.value.field
+
+
+def with_history(**changes: Any) -> dict[str, Any]:
+    return {"text": "a", "context": {"history": [HISTORY | changes]}}
+
+
+def test_only_the_text_is_required() -> None:
+    request = parse_request({"text": "a"})
+
+    assert request == ClassifyRequest(text="a")
+    assert request.options.over_length is OverLength.WINDOW
+    assert not any([request.consent.self_help, request.consent.use_history, request.consent.human_review])
+    assert not any([request.consent.notify_therapist, request.consent.alert_contact])
+
+
+def test_every_field_of_the_contract_is_taken() -> None:
+    request = parse_request(
+        {
+            "text": "a",
+            "locale": "en-GB",
+            "country": "GB",
+            "entry_id": "opaque",
+            "subject_id": "opaque",
+            "consent": {
+                "self_help": True,
+                "use_history": False,
+                "human_review": {"granted": True, "expires_at": "2026-03-01T14:00:00+01:00"},
+                "notify_therapist": {"granted": False},
+                "alert_contact": False,
+            },
+            "context": {"age_band": "adult", "history": [HISTORY]},
+            "options": {"return_logits": True, "over_length": "head_tail"},
+        }
+    )
+
+    assert isinstance(request.consent.human_review, TimedConsent)
+    assert request.context.history[0].scores == {"depressed": 0.7}
+    assert request.options.over_length is OverLength.HEAD_TAIL
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"text": "a", "txt": 1}, "txt"),
+        ({"text": "a", "bool": 1}, "bool"),
+        ({"text": "a", "TimedConsent": 1}, "TimedConsent"),
+        ({"text": "a", "consent": {"everything": True}}, "consent.everything"),
+        ({"text": "a", "consent": {"self_help": {"granted": True, "until": 1}}}, "consent.self_help.until"),
+        ({"text": "a", "context": {"age": 1}}, "context.age"),
+        (with_history(note="n"), "context.history[0].note"),
+        ({"text": "a", "options": {"max": 1}}, "options.max"),
+    ],
+)
+def test_an_unknown_field_is_named_with_its_path(body: dict[str, Any], field: str) -> None:
+    assert refusal(body) == ("invalid_request", field)
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"text": 1}, "text"),
+        ({"text": None}, "text"),
+        ({"text": ["a"]}, "text"),
+        ({"text": "a", "locale": 1}, "locale"),
+        ({"text": "a", "country": 44}, "country"),
+        ({"text": "a", "entry_id": 7}, "entry_id"),
+        ({"text": "a", "entry_id": ""}, "entry_id"),
+        ({"text": "a", "subject_id": "s" * 257}, "subject_id"),
+        ({"text": "a", "consent": True}, "consent"),
+        ({"text": "a", "consent": {"self_help": "yes"}}, "consent.self_help"),
+        ({"text": "a", "consent": {"self_help": 1}}, "consent.self_help"),
+        ({"text": "a", "consent": {"self_help": None}}, "consent.self_help"),
+        ({"text": "a", "consent": {"self_help": {}}}, "consent.self_help.granted"),
+        ({"text": "a", "consent": {"self_help": {"granted": 1}}}, "consent.self_help.granted"),
+        ({"text": "a", "context": []}, "context"),
+        ({"text": "a", "context": {"age_band": "child"}}, "context.age_band"),
+        ({"text": "a", "context": {"history": {}}}, "context.history"),
+        ({"text": "a", "context": {"history": "none"}}, "context.history"),
+        ({"text": "a", "context": {"history": [1]}}, "context.history[0]"),
+        ({"text": "a", "options": {"return_logits": "true"}}, "options.return_logits"),
+        ({"text": "a", "options": {"return_logits": 1}}, "options.return_logits"),
+        ({"text": "a", "options": {"over_length": "tail"}}, "options.over_length"),
+        ({"text": "a", "options": {"over_length": 1}}, "options.over_length"),
+    ],
+)
+def test_a_wrong_type_is_refused_and_not_coerced(body: dict[str, Any], field: str) -> None:
+    assert refusal(body)[1] == field
+
+
+@pytest.mark.parametrize("expires_at", ["tomorrow", "2026-03-01", "2026-03-01T14:00:00", 1772373600, "T", True])
+def test_a_consent_ends_at_a_time_with_a_zone(expires_at: object) -> None:
+    body = {"text": "a", "consent": {"self_help": {"granted": True, "expires_at": expires_at}}}
+
+    assert refusal(body) == ("invalid_request", "consent.self_help.expires_at")
+
+
+@pytest.mark.parametrize("score", [-0.001, 1.001, "0.5", True, None, float("inf"), float("nan")])
+def test_an_earlier_score_is_a_number_from_0_to_1(score: object) -> None:
+    assert refusal(with_history(scores={"depressed": score})) == (
+        "invalid_request",
+        "context.history[0].scores.depressed",
+    )
+
+
+@pytest.mark.parametrize("score", [0, 0.0, 1, 1.0])
+def test_the_bounds_of_an_earlier_score_are_in(score: float) -> None:
+    assert parse_request(with_history(scores={"depressed": score})).context.history[0].scores == {"depressed": score}
+
+
+@pytest.mark.parametrize("missing", ["entry_id", "at", "scores"])
+def test_a_history_entry_is_whole(missing: str) -> None:
+    entry = {key: value for key, value in HISTORY.items() if key != missing}
+
+    body = {"text": "a", "context": {"history": [HISTORY, entry]}}
+
+    assert refusal(body) == ("invalid_request", f"context.history[1].{missing}")
+
+
+@pytest.mark.parametrize("body", [{}, {"text": ""}, {"text": " \n\t\u00a0\u2003"}, {"text": "a \ud800"}])
+def test_a_text_that_is_missing_empty_or_not_unicode_is_an_invalid_text(body: dict[str, Any]) -> None:
+    assert refusal(body) == ("invalid_text", "text")
+
+
+@pytest.mark.parametrize("text", ["\x00", "a\x00b", "\ufeff", "😀", "</s>", "\u202e", "字", "a" * 100_000])
+def test_any_unicode_text_is_taken_unchanged(text: str) -> None:
+    assert parse_request({"text": text}).text == text
+
+
+@pytest.mark.parametrize("locale", ["en", "en-GB", "zh-Hant", "zh-Hant-TW", "es-419", "fil"])
+def test_a_locale_is_language_script_and_region(locale: str) -> None:
+    assert parse_request({"text": "a", "locale": locale}).locale == locale
+
+
+@pytest.mark.parametrize("locale", ["", "e", "EN", "en_GB", "en-gb", "english", "en-GB-x", "en-GB\n", " en"])
+def test_any_other_locale_is_an_unknown_one(locale: str) -> None:
+    assert refusal({"text": "a", "locale": locale}) == ("unknown_locale", "locale")
+
+
+@pytest.mark.parametrize("country", ["", "gb", "GBR", "G1", "GB\n", "ÄÖ"])
+def test_a_country_is_two_capital_letters(country: str) -> None:
+    assert refusal({"text": "a", "country": country}) == ("invalid_request", "country")
+
+
+@pytest.mark.parametrize("entries", [[], [{"text": "a"}] * (MAX_ENTRIES + 1), {"text": "a"}, "a", None, 3])
+def test_entries_are_a_list_of_1_to_64(entries: object) -> None:
+    assert refusal({"entries": entries}) == ("invalid_request", "entries")
+
+
+def test_64_entries_are_taken() -> None:
+    call = parse_call({"entries": [{"text": str(number)} for number in range(MAX_ENTRIES)]})
+
+    assert isinstance(call, list)
+    assert [entry.text for entry in call if isinstance(entry, ClassifyRequest)] == [str(n) for n in range(MAX_ENTRIES)]
+
+
+def test_entries_have_no_siblings() -> None:
+    assert refusal({"entries": [{"text": "a"}], "locale": "en"}) == ("invalid_request", "locale")
+
+
+def test_a_bad_entry_stands_in_its_place_and_keeps_the_others() -> None:
+    call = parse_call({"entries": [{"text": "a"}, {"text": " "}, 7, {"text": "b", "consent": {"x": 1}}, {"text": "c"}]})
+
+    assert isinstance(call, list)
+    found = [entry.field if isinstance(entry, LanternError) else entry.text for entry in call]
+    assert found == ["a", "entries[1].text", "entries[2]", "entries[3].consent.x", "c"]
+
+
+@pytest.mark.parametrize("body", [None, [], "a", 7, True, 0.5])
+def test_a_body_that_is_no_object_is_refused(body: object) -> None:
+    assert refusal(body) == ("invalid_request", None)
+
+
+@pytest.mark.parametrize(
+    ("payload", "message"),
+    [
+        (b"", "line 1, column 1"),
+        (b"{", "not JSON"),
+        (b'{"text": "a"} x', "column 15"),
+        (b'{"text": NaN}', "NaN and Infinity"),
+        (b'{"text": -Infinity}', "NaN and Infinity"),
+        (b'{"text": "a", "text": "b"}', "given twice"),
+        (b'{"consent": {"self_help": true, "self_help": false}}', "given twice"),
+        (b'{"text": "\xff"}', "not UTF-8 (byte 10)"),
+        (b'\xef\xbb\xbf{"text": "a"}', "not JSON"),
+        (b'{"text": "a\nb"}', "not JSON"),
+        (b"[" * 100_000, "nested too deeply"),
+        (b'{"a":' * 100_000, "nested too deeply"),
+        (b'{"text": ' + b"9" * 5000 + b"}", "number is too long"),
+    ],
+)
+def test_what_is_not_strict_json_is_refused_with_its_reason(payload: bytes, message: str) -> None:
+    with pytest.raises(LanternError, match="invalid_json") as caught:
+        decode_json(payload)
+
+    assert message in caught.value.message
+
+
+def test_a_huge_number_is_no_way_to_get_an_infinite_score() -> None:
+    body = decode_json(json.dumps(with_history(scores={"depressed": 0.5})).replace("0.5", "1e999").encode())
+
+    assert refusal(body) == ("invalid_request", "context.history[0].scores.depressed")
+
+
+def test_plain_text_is_the_text_alone() -> None:
+    assert parse_text('{"text": "ü"}'.encode()) == ClassifyRequest(text='{"text": "ü"}')
+
+
+@pytest.mark.parametrize("payload", [b"", b" \n", b"a\xff"])
+def test_plain_text_that_is_empty_or_not_utf8_is_an_invalid_text(payload: bytes) -> None:
+    with pytest.raises(LanternError, match="invalid_text"):
+        parse_text(payload)
+
+
+@pytest.mark.parametrize("key", ["I feel low today", "naïve", "a" * 65, "", "a\nb", "\ud800"])
+def test_a_key_that_is_no_field_name_is_not_repeated(key: str) -> None:
+    assert field_name(key) == "(not a field name)"
+    with pytest.raises(LanternError) as caught:
+        parse_call({"text": "a", key: 1})
+    assert not key or key not in f"{caught.value} {error_fields(caught.value)}"
+
+
+@pytest.mark.parametrize("key", ["txt", "over-length", "a.b", "_x1"])
+def test_a_key_that_looks_like_a_field_name_is_repeated(key: str) -> None:
+    assert field_name(key) == key
+
+
+def canary_bodies() -> st.SearchStrategy[Any]:
+    """JSON of any shape in which every text holds the canary, field names mixed in."""
+    names = st.sampled_from(
+        ["text", "locale", "country", "consent", "self_help", "context", "history", "scores", "options", "at", CANARY]
+    )
+    leaves = st.sampled_from([CANARY, 1, 0.5, None, True, -1, f"{CANARY} \ud800", f"2026T{CANARY}"])
+    return st.recursive(leaves, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(names, inner, max_size=4))
+
+
+@given(st.dictionaries(st.sampled_from(["text", "entries", "consent", "context", "options"]), canary_bodies()))
+def test_no_error_repeats_what_the_caller_wrote(body: dict[str, Any]) -> None:
+    try:
+        call = parse_call(body)
+    except LanternError as error:
+        call = [error]
+    errors = [one for one in call if isinstance(one, LanternError)] if isinstance(call, list) else []
+
+    for error in errors:
+        assert "QxZ73" not in f"{error} {json.dumps(error_fields(error))}"
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_a_json_value_or_an_invalid_json(payload: bytes) -> None:
+    try:
+        decode_json(payload)
+    except LanternError as error:
+        assert error.kind.code == "invalid_json"
+
+
+def test_a_number_that_is_not_finite_is_never_sent() -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        encode_json({"score": float("nan")})

@@ -1,0 +1,443 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import count
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers import LongformerForSequenceClassification
+
+from handlers.core.errors import StartupError
+from handlers.core.events import BatchDone, Event, Fault, ItemFailed, Loaded
+from handlers.core.manifest import Manifest, SmokeEntry
+from handlers.core.settings import Settings
+from handlers.core.wire import PLAIN_TEXT, Outcome, RawRequest
+from handlers.pipeline import Pipeline, warm_up_lengths
+from handlers.runtime import Logits, Runtime, RuntimeDescription, TokenIds
+from handlers.runtime.bundle import Bundle
+from tests.checkpoints import Tiny
+from tests.unit.conftest import open_pipeline
+
+WINDOW = 254
+OVERLAP = 15
+LONG = "".join(chr(ord("a") + (index * 7 + index // 26) % 26) for index in range(600))
+"""600 characters and, as every byte is a token, 600 tokens: three windows."""
+
+CANARY = "QxZ73 nobody may read this"
+POISON = "\x07"
+
+
+def request(text: str | None = None, **fields: Any) -> RawRequest:
+    body = fields if text is None else {"text": text, **fields}
+    return RawRequest(json.dumps(body).encode())
+
+
+def answer(pipeline: Pipeline, raw: RawRequest) -> dict[str, Any]:
+    """Return the body of a successful answer."""
+    (outcome,) = pipeline.handle([raw])
+    assert outcome.status == 200, outcome.body
+    return fields(outcome)
+
+
+def fields(outcome: Outcome) -> dict[str, Any]:
+    body = json.loads(outcome.body)
+    assert isinstance(body, dict)
+    return body
+
+
+def scores(body: dict[str, Any]) -> list[float]:
+    return [label["score"] for label in body["labels"]]
+
+
+def logits(pipeline: Pipeline, text: str, **options: Any) -> list[float]:
+    body = answer(pipeline, request(text, options={"return_logits": True, **options}))
+    return [label["logit"] for label in body["labels"]]
+
+
+class PoisonedRuntime:
+    """The real runtime, until an input holds the token of ``POISON``."""
+
+    def __init__(self, runtime: Runtime, poison: int, answer: float | Exception) -> None:
+        self._runtime, self._poison, self._answer = runtime, poison, answer
+
+    def prepare(self, lengths: Sequence[int]) -> None:
+        self._runtime.prepare(lengths)
+
+    def run(self, input_ids: TokenIds, attention_mask: TokenIds) -> Logits:
+        found = self._runtime.run(input_ids, attention_mask)
+        poisoned = (input_ids == self._poison).any(axis=1)
+        if poisoned.any() and isinstance(self._answer, Exception):
+            raise self._answer
+        found[poisoned] = self._answer if isinstance(self._answer, float) else 0.0
+        return found
+
+    def describe(self) -> RuntimeDescription:
+        return self._runtime.describe()
+
+
+class PoisonedBundle(Bundle):
+    """A bundle whose runtime fails for a text with ``POISON``."""
+
+    answer: float | Exception = RuntimeError(CANARY)
+
+    def open_runtime(self, settings: Settings) -> Runtime:
+        poison = self.open_tokenizer().tokenize(POISON).encoding.ids[0]
+        return PoisonedRuntime(super().open_runtime(settings), poison, self.answer)
+
+
+class NanBundle(PoisonedBundle):
+    """A bundle whose graph gives NaN for a text with ``POISON``."""
+
+    answer = float("nan")
+
+
+def with_manifest(bundle: Bundle, **changes: Any) -> Bundle:
+    return replace(bundle, manifest=bundle.manifest.model_copy(update=changes))
+
+
+def test_a_request_is_answered_with_every_field_of_the_contract(pipeline: Pipeline, bundle: Bundle) -> None:
+    body = answer(pipeline, request("I am fine."))
+
+    assert [label["name"] for label in body["labels"]] == ["neutral", "depressed", "anxious", "stressed"]
+    assert all(label.keys() == {"name", "score", "threshold", "positive"} for label in body["labels"])
+    assert body["input"] == {
+        "tokens": 10,
+        "tokens_scored": 10,
+        "windows": [{"start_char": 0, "end_char": 10}],
+        "truncated": False,
+    }
+    assert body["model"] == {
+        "name": "sentiment",
+        "version": "1.0",
+        "checkpoint": "checkpoint",
+        "revision": bundle.manifest.revision,
+        "runtime": "onnx",
+        "precision": "fp32",
+        "calibration": "none",
+    }
+    assert body["timing_ms"].keys() == {"tokenize", "run", "decide"}
+
+
+def test_no_decision_is_made_without_a_policy(pipeline: Pipeline) -> None:
+    assert answer(pipeline, request("a"))["escalation"] is None
+
+
+def test_plain_text_is_answered_like_the_same_text_in_json(pipeline: Pipeline) -> None:
+    plain = answer(pipeline, RawRequest("grüße".encode(), PLAIN_TEXT))
+
+    assert plain["labels"] == answer(pipeline, request("grüße"))["labels"]
+
+
+def test_logits_are_returned_on_request_and_agree_with_the_scores(pipeline: Pipeline) -> None:
+    body = answer(pipeline, request("a", options={"return_logits": True}))
+
+    for label in body["labels"]:
+        assert label["score"] == pytest.approx(1 / (1 + np.exp(-label["logit"])), abs=1e-12)
+        assert label["positive"] == (label["score"] >= label["threshold"])
+
+
+@pytest.mark.parametrize("length", [1, 2, 15, 16, 17, 31, 32, 33, 64, 65, 128, WINDOW])
+def test_an_answer_is_that_of_transformers(pipeline: Pipeline, tiny: Tiny, length: int) -> None:
+    model = LongformerForSequenceClassification.from_pretrained(tiny.checkpoint).eval()
+    text = LONG[:length]
+    ids = torch.tensor([[0, *pipeline._tokenizer.tokenize(text).encoding.ids, 2]])
+    with torch.inference_mode():
+        expected = model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits[0]
+
+    np.testing.assert_allclose(logits(pipeline, text), expected, atol=1e-5, rtol=0)
+
+
+def test_thresholds_come_from_the_manifest_and_are_inclusive(bundle: Bundle, pipeline: Pipeline) -> None:
+    score = dict(zip(bundle.manifest.labels, scores(answer(pipeline, request("a"))), strict=True))
+    changed = open_pipeline(with_manifest(bundle, thresholds=score | {"neutral": 1.0}))
+
+    labels = answer(changed, request("a"))["labels"]
+
+    assert [label["positive"] for label in labels] == [False, True, True, True]
+
+
+TEXTS = st.integers(1, 700).flatmap(lambda n: st.integers(0, 25).map(lambda k: (LONG[k:] + LONG)[:n]))
+UNICODE = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=40).filter(str.strip)
+
+
+@settings(max_examples=25)
+@given(st.lists(TEXTS | UNICODE, min_size=2, max_size=8))
+def test_a_mixed_batch_is_answered_like_each_text_alone(pipeline: Pipeline, texts: list[str]) -> None:
+    together = [fields(outcome) for outcome in pipeline.handle([request(text) for text in texts])]
+    alone = [answer(pipeline, request(text)) for text in texts]
+
+    assert [body["input"] for body in together] == [body["input"] for body in alone]
+    np.testing.assert_allclose([scores(body) for body in together], [scores(body) for body in alone], atol=1e-5, rtol=0)
+
+
+def test_entries_are_answered_like_the_texts_alone(pipeline: Pipeline) -> None:
+    texts = ["a", LONG, "short one"]
+    results = answer(pipeline, request(entries=[{"text": text} for text in texts]))["results"]
+
+    assert [result["status"] for result in results] == [200, 200, 200]
+    alone = [scores(answer(pipeline, request(text))) for text in texts]
+    np.testing.assert_allclose([scores(result) for result in results], alone, atol=1e-5, rtol=0)
+
+
+def test_each_entry_has_an_error_of_its_own(pipeline: Pipeline) -> None:
+    entries = [{"text": "a"}, {"text": ""}, {"text": LONG, "options": {"over_length": "reject"}}, {"text": "b"}]
+    results = answer(pipeline, request(entries=entries))["results"]
+
+    assert [result["status"] for result in results] == [200, 400, 413, 200]
+    assert results[1]["error"]["field"] == "entries[1].text"
+    assert results[2]["error"]["code"] == "too_long"
+    assert results[2]["error"]["field"] == "entries[2].options.over_length"
+
+
+def test_one_bad_request_does_not_fail_its_batch(pipeline: Pipeline) -> None:
+    batch = [request("a"), RawRequest(b"{"), request("b", colour=1), RawRequest(b"", ""), request("c")]
+
+    assert [outcome.status for outcome in pipeline.handle(batch)] == [200, 400, 400, 415, 200]
+
+
+def test_a_batch_of_nothing_is_answered_with_nothing(pipeline: Pipeline) -> None:
+    assert pipeline.handle([]) == []
+
+
+@pytest.mark.parametrize("mode", ["window", "head", "head_tail", "reject"])
+def test_a_text_that_just_fits_is_scored_whole_in_every_mode(pipeline: Pipeline, mode: str) -> None:
+    body = answer(pipeline, request(LONG[:WINDOW], options={"over_length": mode}))
+
+    assert body["input"] == {
+        "tokens": WINDOW,
+        "tokens_scored": WINDOW,
+        "windows": [{"start_char": 0, "end_char": WINDOW}],
+        "truncated": False,
+    }
+
+
+@pytest.mark.parametrize(
+    ("mode", "scored", "spans"),
+    [
+        ("window", 600, [(0, 254), (239, 493), (346, 600)]),
+        ("head", WINDOW, [(0, 254)]),
+        ("head_tail", WINDOW, [(0, 127), (473, 600)]),
+    ],
+)
+def test_a_long_text_is_reported_as_it_was_cut(
+    pipeline: Pipeline, mode: str, scored: int, spans: list[tuple[int, int]]
+) -> None:
+    body = answer(pipeline, request(LONG, options={"over_length": mode}))
+
+    assert body["input"] == {
+        "tokens": 600,
+        "tokens_scored": scored,
+        "windows": [{"start_char": start, "end_char": end} for start, end in spans],
+        "truncated": scored < 600,
+    }
+
+
+def test_a_long_text_is_rejected_with_its_length(pipeline: Pipeline) -> None:
+    (outcome,) = pipeline.handle([request(LONG, options={"over_length": "reject"})])
+
+    assert outcome.status == 413
+    error = fields(outcome)["error"]
+    assert (error["code"], error["field"]) == ("too_long", "options.over_length")
+    assert "600 tokens and the model takes 254" in error["message"]
+
+
+def test_more_windows_than_allowed_are_refused(bundle: Bundle) -> None:
+    pipeline = open_pipeline(bundle, max_windows=2)
+
+    assert [outcome.status for outcome in pipeline.handle([request(LONG), request("a")])] == [413, 200]
+
+
+def test_a_long_text_takes_the_worst_of_its_windows(pipeline: Pipeline) -> None:
+    body = answer(pipeline, request(LONG))
+    parts = [LONG[span["start_char"] : span["end_char"]] for span in body["input"]["windows"]]
+    alone = np.array([scores(answer(pipeline, request(part))) for part in parts])
+
+    expected = [alone[:, 0].min(), *alone[:, 1:].max(axis=0)]
+    np.testing.assert_allclose(scores(body), expected, atol=1e-5, rtol=0)
+    assert (alone.max(axis=0) - alone.min(axis=0)).min() > 1e-4  # the windows do differ
+
+
+def test_head_is_the_text_up_to_the_limit(pipeline: Pipeline) -> None:
+    expected = logits(pipeline, LONG[:WINDOW])
+
+    np.testing.assert_allclose(logits(pipeline, LONG, over_length="head"), expected, atol=1e-5, rtol=0)
+
+
+def test_head_tail_is_both_ends_as_one_text(pipeline: Pipeline) -> None:
+    expected = logits(pipeline, LONG[:127] + LONG[-127:])
+
+    np.testing.assert_allclose(logits(pipeline, LONG, over_length="head_tail"), expected, atol=1e-5, rtol=0)
+
+
+@given(UNICODE | st.sampled_from([" a", "a ", " 字 ", "\x00😀"]), st.integers(260, 600))
+@settings(max_examples=25)
+def test_windows_are_characters_that_cover_the_text(pipeline: Pipeline, part: str, tokens: int) -> None:
+    text = part * (tokens // len(part.encode()) + 1)
+    report = answer(pipeline, request(text))["input"]
+    windows = report["windows"]
+
+    assert report["tokens"] == len(text.encode())
+    assert (windows[0]["start_char"], windows[-1]["end_char"]) == (0, len(text))
+    assert {at for span in windows for at in range(span["start_char"], span["end_char"])} == set(range(len(text)))
+
+
+def history(**found: float) -> dict[str, Any]:
+    return {"history": [{"entry_id": "e", "at": "2026-03-01T14:00:00Z", "scores": found}]}
+
+
+def test_a_label_that_the_model_lacks_is_an_error_of_that_request(pipeline: Pipeline) -> None:
+    outcomes = pipeline.handle([request("a", context=history(happy=0.5)), request("a", context=history(stressed=0.5))])
+
+    assert [outcome.status for outcome in outcomes] == [400, 200]
+    error = fields(outcomes[0])["error"]
+    assert (error["code"], error["field"]) == ("unknown_label", "context.history[0].scores")
+    assert "anxious, depressed, neutral, stressed" in error["message"]
+    assert "happy" not in error["message"]
+
+
+def test_a_fault_of_ours_is_one_answer_with_an_opaque_id(bundle: Bundle) -> None:
+    events: list[Event] = []
+    pipeline = open_pipeline(PoisonedBundle(bundle.folder, bundle.manifest), events.append)
+    outcomes = pipeline.handle([request("well"), request(f"{CANARY}{POISON}"), request("fine")])
+
+    assert [outcome.status for outcome in outcomes] == [200, 500, 200]
+    faults = [event for event in events if isinstance(event, Fault)]
+    error = fields(outcomes[1])["error"]
+    assert error["code"] == "internal"
+    assert faults[-1].fault_id in error["message"]
+    assert (faults[-1].exception, faults[-1].place.split(":")[0]) == ("RuntimeError", "test_pipeline.py")
+    assert "QxZ73" not in f"{events} {outcomes}"
+
+
+def test_a_score_that_is_not_a_number_is_never_returned(bundle: Bundle) -> None:
+    pipeline = open_pipeline(NanBundle(bundle.folder, bundle.manifest))
+    outcomes = pipeline.handle([request("well"), request(f"a{POISON}")])
+
+    assert [outcome.status for outcome in outcomes] == [200, 500]
+    assert fields(outcomes[1])["error"]["code"] == "non_finite_scores"
+
+
+def test_a_window_that_fails_fails_its_text_alone(bundle: Bundle) -> None:
+    pipeline = open_pipeline(PoisonedBundle(bundle.folder, bundle.manifest))
+
+    assert [outcome.status for outcome in pipeline.handle([request(LONG + POISON), request(LONG)])] == [500, 200]
+
+
+def test_what_the_deadline_leaves_is_answered_as_late(bundle: Bundle) -> None:
+    ticks = count()
+    pipeline = open_pipeline(bundle, clock=lambda: float(next(ticks)), deadline_s=0.5)
+    outcomes = pipeline.handle([request("a"), RawRequest(b"{")])
+
+    assert [outcome.status for outcome in outcomes] == [504, 400]
+    assert fields(outcomes[0])["error"]["code"] == "deadline_exceeded"
+
+
+def test_events_count_texts_tokens_and_errors(bundle: Bundle) -> None:
+    events: list[Event] = []
+    pipeline = open_pipeline(bundle, events.append)
+    events.clear()
+    pipeline.handle([request("abc"), request("defg"), RawRequest(b"{")])
+
+    batch, failed = events
+    assert isinstance(batch, BatchDone)
+    assert (batch.items, batch.tokens, batch.sub_batches) == (2, 7, 1)
+    assert batch.padded_tokens == 2 * (4 + 2)
+    assert failed == ItemFailed("invalid_json")
+
+
+def test_loading_reports_what_is_served(bundle: Bundle) -> None:
+    events: list[Event] = []
+    open_pipeline(bundle, events.append, warm_up=True)
+
+    loaded = events[-1]
+    assert isinstance(loaded, Loaded)
+    assert (loaded.checkpoint, loaded.runtime, loaded.device) == ("checkpoint", "onnx", "cpu")
+
+
+@given(UNICODE | st.just(" "), st.sampled_from(["window", "reject", "x"]))
+@settings(max_examples=25)
+def test_no_event_or_error_holds_a_text(bundle: Bundle, text: str, mode: str) -> None:
+    events: list[Event] = []
+    pipeline = open_pipeline(PoisonedBundle(bundle.folder, bundle.manifest), events.append)
+    written = f"{CANARY} {text}"
+    outcomes = pipeline.handle(
+        [
+            request(written, options={"over_length": mode}),
+            request(written * 20, options={"over_length": "reject"}),
+            request(f"{written}{POISON}"),
+            request("a", **{written: 1}),
+            request("a", entry_id=written, context=history(**{written: 0.5})),
+            RawRequest(written.encode()),
+            RawRequest(written.encode(), PLAIN_TEXT),
+        ]
+    )
+
+    assert "QxZ73" not in f"{events}"
+    assert "QxZ73" not in "".join(outcome.body.decode() for outcome in outcomes)
+
+
+def test_smoke_entries_that_come_out_right_let_it_load(bundle: Bundle, pipeline: Pipeline) -> None:
+    open_pipeline(with_manifest(bundle, smoke=(SmokeEntry(text="a", expected=_top(pipeline, "a")),)))
+
+    assert _top(pipeline, "a") in bundle.manifest.labels
+
+
+def test_a_smoke_entry_that_comes_out_wrong_stops_loading(bundle: Bundle, pipeline: Pipeline) -> None:
+    top = _top(pipeline, "a secret")
+    wrong = next(label for label in bundle.manifest.labels if label != top)
+    smoke = (SmokeEntry(text="a secret", expected=top), SmokeEntry(text="a secret", expected=wrong))
+
+    with pytest.raises(StartupError, match=f"smoke entry 2 came out as {top} instead of {wrong}") as caught:
+        open_pipeline(with_manifest(bundle, smoke=smoke))
+    assert "secret" not in str(caught.value)
+
+
+def test_labels_in_another_order_do_not_load(bundle: Bundle, pipeline: Pipeline) -> None:
+    smoke = (SmokeEntry(text="a", expected=_top(pipeline, "a")),)
+
+    with pytest.raises(StartupError, match="the labels are in the wrong order"):
+        open_pipeline(with_manifest(bundle, smoke=smoke, labels=bundle.manifest.labels[::-1]))
+
+
+def test_a_smoke_entry_that_fails_stops_loading(bundle: Bundle) -> None:
+    poisoned = PoisonedBundle(bundle.folder, bundle.manifest)
+
+    with pytest.raises(StartupError, match="smoke entry 1 failed: internal"):
+        open_pipeline(with_manifest(poisoned, smoke=(SmokeEntry(text=POISON, expected="neutral"),)))
+
+
+def test_describe_says_what_runs(pipeline: Pipeline) -> None:
+    description = pipeline.describe()
+
+    assert (description["device"], description["threads"], description["max_tokens"]) == ("cpu", 1, WINDOW)
+    assert description["labels"][0] == {"name": "neutral", "threshold": 0.5}
+    assert description["model"]["runtime"] == "onnx"
+    assert json.loads(json.dumps(description)) == description
+
+
+@pytest.mark.parametrize(
+    ("windows", "max_length", "lengths"),
+    [
+        ((512,) * 12, 4096, [3, 128, 256, 512, 1024, 4096]),
+        ((32, 64), 256, [3, 16, 32, 64, 128, 256]),
+        ((8,), 6, [4, 6]),
+    ],
+)
+def test_every_length_regime_is_warmed_up(
+    bundle: Bundle, windows: tuple[int, ...], max_length: int, lengths: list[int]
+) -> None:
+    manifest: Manifest = with_manifest(bundle, attention_window=windows, max_length=max_length).manifest
+
+    assert [length for length in lengths if length not in warm_up_lengths(manifest)] == []
+    assert max(warm_up_lengths(manifest)) == max_length
+
+
+def _top(pipeline: Pipeline, text: str) -> str:
+    labels = answer(pipeline, request(text))["labels"]
+    return str(max(labels, key=lambda label: label["score"])["name"])

@@ -1,0 +1,285 @@
+from __future__ import annotations
+
+import inspect
+import json
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ts.metrics.metric_cache_yaml_impl import MetricsCacheYamlImpl
+from ts.service import Service
+from ts.utils.util import list_classes_from_module
+
+import handlers
+from handlers import torchserve_entry
+from handlers.core.errors import StartupError
+from handlers.torchserve_entry import SentimentHandler
+from tests.checkpoints import Tiny
+
+METRICS = Path(handlers.__file__).parent / "config" / "metrics.yaml"
+BODY = b'{"text": "I am fine."}'
+Row = dict[str, Any]
+
+
+class Worker:
+    """The handler inside TorchServe's own service, fed as its socket protocol feeds it."""
+
+    def __init__(self, folder: Path) -> None:
+        manifest = json.loads((folder / "MAR-INF" / "MANIFEST.json").read_text(encoding="utf-8"))
+        metrics = MetricsCacheYamlImpl(config_file_path=str(METRICS))
+        metrics.initialize_cache()
+        self.handler = SentimentHandler()
+        self.answers: list[Any] = []
+        self.service = Service("sentiment", str(folder), manifest, self._handle, None, 8, True, metrics)
+        self.service.set_cl_socket(None)
+
+    def load(self) -> Worker:
+        self.handler.initialize(self.service.context)
+        return self
+
+    def predict(self, *rows: Row) -> bytes:
+        """Answer a batch and return TorchServe's reply frame; the answers are kept."""
+        batch = [row | {"requestId": f"r{index}".encode()} for index, row in enumerate(rows)]
+        frame = self.service.predict(batch)
+        assert frame[:4] == (200).to_bytes(4, "big"), frame
+        return bytes(frame)
+
+    def status(self, index: int = 0) -> int:
+        return int(self.service.context.get_response_status(index)[0])
+
+    def headers(self, index: int = 0) -> dict[str, str]:
+        return dict(self.service.context.get_response_headers(index))
+
+    def body(self, index: int = 0) -> dict[str, Any]:
+        return dict(json.loads(self.answers[index]))
+
+    def _handle(self, rows: list[Row], context: Any) -> list[Any]:
+        self.answers = self.handler.handle(rows, context)
+        return self.answers
+
+
+def parameter(name: str, value: bytes, media_type: str | None = "") -> Row:
+    return {"name": name, "value": bytearray(value), "contentType": media_type}
+
+
+def rest(payload: bytes = BODY, media_type: str = "application/json", *more: Row, **headers: str) -> Row:
+    """A REST request with a body, as TorchServe's frontend sends it to the worker."""
+    sent = {"host": "127.0.0.1:8080", "content-type": media_type, **headers}
+    return {
+        "headers": [{"name": name.encode(), "value": value.encode()} for name, value in sent.items()],
+        "parameters": [*more, parameter("body", payload, media_type.partition(";")[0])],
+    }
+
+
+def rest_without_body(*parameters: Row, **headers: str) -> Row:
+    return rest(**headers) | {"parameters": list(parameters)}
+
+
+def grpc(name: str, value: bytes) -> Row:
+    return {"headers": [], "parameters": [parameter(name, value)]}
+
+
+@pytest.fixture(scope="module")
+def folder(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The archive as TorchServe unpacks it."""
+    folder = tmp_path_factory.mktemp("model")
+    with zipfile.ZipFile(tiny.archive) as archive:
+        archive.extractall(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def loaded(folder: Path) -> Iterator[Worker]:
+    with pytest.MonkeyPatch.context() as environment:
+        environment.delenv("LANTERN_RUN_DIR", raising=False)
+        yield Worker(folder).load()
+
+
+def test_the_entry_defines_exactly_one_class_with_the_two_methods_that_torchserve_calls() -> None:
+    (handler,) = list_classes_from_module(torchserve_entry)
+
+    assert handler is SentimentHandler
+    assert list(inspect.signature(handler.handle).parameters)[1:] == ["rows", "context"]
+    assert list(inspect.signature(handler.initialize).parameters)[1:] == ["context"]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        rest(),
+        rest(media_type="application/json; charset=utf-8"),
+        rest(b"I am fine.", "text/plain"),
+        grpc("data", BODY),
+        grpc("text", BODY),
+        grpc("text", b" \n" + BODY),
+        grpc("text", b"I am fine."),
+    ],
+    ids=["rest", "rest charset", "rest text", "grpc data", "grpc text json", "grpc text json spaced", "grpc text"],
+)
+def test_a_request_of_any_protocol_is_answered_alike(loaded: Worker, row: Row) -> None:
+    loaded.predict(row)
+
+    assert loaded.status() == 200
+    assert loaded.body()["input"]["tokens"] == 10
+    assert loaded.headers()["content-type"] == "application/json"
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        rest_without_body(),
+        rest_without_body(parameter("text", b"I am fine.")),
+        rest_without_body(parameter("data", BODY)),
+        rest(b"", "", parameter("body", BODY)),
+        rest(BODY, ""),
+        rest(BODY, "application/json; charset=latin-1"),
+        rest(b"text=I+am+fine.", "application/x-www-form-urlencoded"),
+        rest_without_body(parameter("text", b"I am", "text/plain"), parameter("data", BODY, "application/json")),
+    ],
+    ids=["nothing", "query text", "query data", "query body", "no media type", "charset", "form", "multipart"],
+)
+def test_a_query_string_a_form_or_no_body_is_not_accepted(loaded: Worker, row: Row) -> None:
+    loaded.predict(row)
+
+    assert (loaded.status(), loaded.body()["error"]["code"]) == (415, "unsupported_media_type")
+
+
+def test_a_grpc_call_without_input_is_an_error_of_the_table(loaded: Worker) -> None:
+    loaded.predict(grpc("other", b"x"))
+
+    assert (loaded.status(), loaded.body()["error"]["code"]) == (400, "invalid_json")
+
+
+def test_every_item_of_a_batch_has_its_own_status_and_body(loaded: Worker) -> None:
+    long = json.dumps({"text": "a" * 600, "options": {"over_length": "reject"}}).encode()
+    loaded.predict(rest(), rest(b"{"), rest(long), rest(b"x", "image/png"), grpc("data", BODY))
+
+    assert [loaded.status(index) for index in range(5)] == [200, 400, 413, 415, 200]
+    assert [loaded.body(index).get("error", {}).get("code") for index in range(5)] == [
+        None,
+        "invalid_json",
+        "too_long",
+        "unsupported_media_type",
+        None,
+    ]
+
+
+def test_a_query_is_no_substitute_for_an_empty_body(loaded: Worker) -> None:
+    loaded.predict(rest(b"", "application/json", parameter("body", BODY), parameter("text", b"I am fine.")))
+
+    assert (loaded.status(), loaded.body()["error"]["code"]) == (400, "invalid_json")
+
+
+def test_a_query_beside_a_body_is_ignored(loaded: Worker) -> None:
+    loaded.predict(rest(BODY, "application/json", parameter("text", b"another text")))
+
+    assert loaded.body()["input"]["tokens"] == 10
+
+
+@pytest.mark.parametrize("name", ["body", "Body", "data", "text"])
+def test_a_header_named_like_a_parameter_hurts_nobody(loaded: Worker, name: str) -> None:
+    loaded.predict(rest(), rest(**{name: "x"}), rest())
+
+    assert [loaded.status(index) for index in range(3)] == [200, 200, 200]
+
+
+def test_a_caller_cannot_ask_for_a_description_in_the_name_of_others(loaded: Worker) -> None:
+    loaded.predict(rest(describe="True"), rest())
+
+    assert all("labels" in loaded.body(index) and "timing_ms" in loaded.body(index) for index in range(2))
+
+
+def test_torchserve_can_ask_for_a_description(loaded: Worker) -> None:
+    loaded.predict({"headers": [{"name": b"describe", "value": b"True"}], "parameters": []})
+
+    assert loaded.answers[0]["model"]["name"] == "sentiment"
+    assert loaded.answers[0]["max_tokens"] == 254
+
+
+def test_a_text_never_reaches_a_log(loaded: Worker, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG")
+    loaded.predict(rest(b'{"text": "QxZ73"}'), rest(b'QxZ73 {"'), rest(b"QxZ73", "text/plain"), grpc("text", b"QxZ73"))
+
+    assert caplog.text
+    assert "QxZ73" not in caplog.text
+
+
+def test_a_batch_is_counted_in_metrics_that_the_archive_declares(
+    loaded: Worker, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    loaded.predict(rest(), rest(b"{"))
+
+    declared = yaml.safe_load(METRICS.read_text(encoding="utf-8"))["model_metrics"]
+    names = {metric["name"] for metrics in declared.values() for metric in metrics}
+    counted = {name for name in names if f"{name}." in caplog.text}
+    assert {"lantern_texts_total", "lantern_tokens_total", "lantern_padded_tokens_total"} <= counted
+    assert {"lantern_errors_total", "lantern_stage_seconds"} <= counted
+
+
+def test_cores_are_shared_out_among_the_workers(folder: Path) -> None:
+    from handlers.runtime.onnx import available_cores
+
+    worker = Worker(folder)
+    worker.service.context.model_yaml_config["maxWorkers"] = 10_000
+    assert worker.load().handler._pipeline.describe()["threads"] == 1
+
+    worker.service.context.model_yaml_config["maxWorkers"] = 1
+    assert worker.load().handler._pipeline.describe()["threads"] == available_cores()
+
+
+def test_a_replica_that_drains_refuses_and_asks_to_come_back(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LANTERN_RUN_DIR", str(tmp_path))
+    worker = Worker(folder).load()
+    worker.predict(rest())
+    assert worker.status() == 200
+
+    (tmp_path / "draining").touch()
+    worker.predict(rest(), grpc("data", BODY))
+
+    assert [worker.status(index) for index in range(2)] == [503, 503]
+    assert worker.headers(1)["Retry-After"] == "1"
+    assert worker.body(1)["error"]["code"] == "draining"
+
+
+def test_only_a_retryable_answer_asks_to_come_back(loaded: Worker) -> None:
+    loaded.predict(rest(), rest(b"{"))
+
+    assert all("Retry-After" not in loaded.headers(index) for index in range(2))
+
+
+def test_a_worker_reports_that_it_is_ready(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LANTERN_RUN_DIR", str(tmp_path))
+    Worker(folder).load()
+
+    (report,) = (tmp_path / "workers").iterdir()
+    assert json.loads(report.read_text(encoding="utf-8"))["state"] == "ready"
+
+
+def test_a_worker_that_cannot_load_says_why(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LANTERN_RUN_DIR", str(tmp_path))
+    worker = Worker(folder)
+    worker.service.context.model_yaml_config["lantern"]["device"] = "tpu"
+
+    with pytest.raises(StartupError, match=r"lantern\.device"):
+        worker.load()
+    (report,) = (tmp_path / "workers").iterdir()
+    found = json.loads(report.read_text(encoding="utf-8"))
+    assert found["state"] == "failed"
+    assert "lantern.device" in found["message"]
+
+
+def test_a_bundle_that_was_changed_does_not_load(folder: Path, tmp_path: Path) -> None:
+    from tests.unit.conftest import copy_folder
+
+    changed = copy_folder(folder, tmp_path / "model")
+    with (changed / "bundle" / "tokenizer.json").open("a", encoding="utf-8") as file:
+        file.write(" ")
+
+    with pytest.raises(StartupError, match=r"tokenizer\.json is not the file"):
+        Worker(changed).load()
