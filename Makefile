@@ -9,7 +9,7 @@ DEVICE ?= auto
 EXPORT_OPTIONS ?=
 PARITY_OPTIONS ?=
 SERVE_OPTIONS ?=
-TEST_OPTIONS ?= -n 2 --dist loadgroup
+TEST_OPTIONS ?=
 BENCH_OPTIONS ?=
 
 VENV := .venv
@@ -68,7 +68,8 @@ engine-bench: export ## the graph against transformers and the machine's GEMM ra
 	$(RUN) -m benchmarks engine --checkpoint "$(CHECKPOINT)" --bundle "$(BUNDLE)" $(BENCH_OPTIONS)
 
 test: $(VENV)/.dev ## all tests, the real server included
-	$(RUN) -m pytest $(TEST_OPTIONS) tests
+	$(RUN) -m pytest -n 2 --dist loadfile --ignore tests/server $(TEST_OPTIONS) tests
+	$(RUN) -m pytest $(TEST_OPTIONS) tests/server
 
 lint: $(VENV)/.dev ## ruff and mypy --strict
 	$(VENV)/bin/ruff format --check .

@@ -1,9 +1,15 @@
-"""Let requests in flight finish: refuse new ones, then wait until queue and workers are empty for long enough."""
+"""Let requests in flight finish: refuse new ones, then wait until queue and workers are empty for long enough.
+
+In flight is what TorchServe had taken in when the stop came, whether a worker has it yet or not. Its queue keeps the
+order of arrival but tells no times, so the drain sends one small prediction of its own: once that is answered, every
+earlier request has reached a worker, and the workers are told to refuse the rest.
+"""
 
 from __future__ import annotations
 
 import fcntl
 import os
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +17,7 @@ from typing import Final
 
 from server import probe
 from server.console import Console
+from server.endpoints import Endpoints
 from server.process import JavaServer
 from server.rundir import RunDir
 from server.signals import StopSignals
@@ -22,6 +29,10 @@ _SETTLE_SECONDS: Final = 0.3
 # Under a stream of new requests the queue is never seen empty. What is still in it when no worker has been inside a
 # batch for this long came after the flag, since jobs are taken in order, and is only being refused.
 _REFUSING_SECONDS: Final = 2.0
+
+
+# The share of the drain's time that may go by before even queued requests are refused.
+_QUEUE_SHARE: Final = 0.5
 
 
 @dataclass(frozen=True)
@@ -64,10 +75,11 @@ class _Stretch:
 class Drain:
     """One drain of one server."""
 
-    def __init__(self, server: JavaServer, run_dir: RunDir, management: str, model: str, console: Console) -> None:
+    def __init__(self, server: JavaServer, run_dir: RunDir, endpoints: Endpoints, model: str, console: Console) -> None:
         self._server = server
         self._run_dir = run_dir
-        self._management = management
+        self._management = endpoints.management.authority
+        self._http = endpoints.http.authority
         self._model = model
         self._console = console
         self._batch_delay = 0.0
@@ -76,16 +88,28 @@ class Drain:
 
     def run(self, signals: StopSignals, timeout: float) -> DrainResult:
         """Refuse new requests and wait until nothing is in flight, ``timeout`` is over, or the stop is forced."""
-        self._run_dir.draining_flag.touch(mode=0o600)
         deadline = time.monotonic() + timeout
+        queued = self._wait_behind_queue(timeout * _QUEUE_SHARE)
         while True:
+            refusing = not queued.is_alive()
+            if refusing:
+                self._run_dir.draining_flag.touch(mode=0o600)
             load = self._look()
-            if self._is_drained():
+            if refusing and self._is_drained():
                 return DrainResult("")
             if self._must_give_up(signals, deadline):
                 return DrainResult(str(load) or "perhaps a request that had just ended")
             self._console.progress(f"draining: {str(load) or 'idle'}")
             signals.wait(_POLL_SECONDS)
+
+    def _wait_behind_queue(self, timeout: float) -> threading.Thread:
+        """Start a prediction that ends when all that was queued before it has reached a worker.
+
+        It also ends where that cannot be known: a full queue, a server that does not answer, or ``timeout``.
+        """
+        thread = threading.Thread(target=probe.ask_canary, args=(self._http, self._model, timeout), daemon=True)
+        thread.start()
+        return thread
 
     def _look(self) -> _Load:
         description = probe.describe(self._management, self._model)

@@ -95,7 +95,7 @@ def _watch(server: JavaServer, plan: Plan, signals: StopSignals) -> None:
 def _drain_and_stop(server: JavaServer, plan: Plan, signals: StopSignals) -> ExitCode:
     console = Console()
     console.line("Draining: new requests are refused, those in flight finish. Ctrl-C again ends at once.")
-    drain = Drain(server, plan.settings.run_dir, plan.endpoints.management.authority, plan.settings.model, console)
+    drain = Drain(server, plan.settings.run_dir, plan.endpoints, plan.settings.model, console)
     result = drain.run(signals, plan.settings.drain_timeout)
     return _stop(server, signals, console, unfinished=result.unfinished)
 

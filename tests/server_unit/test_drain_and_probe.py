@@ -18,6 +18,7 @@ from handlers.gate import Gate
 from server import probe
 from server.console import Console
 from server.drain import Drain
+from server.endpoints import Endpoint, Endpoints
 from server.process import JavaServer
 from server.rundir import RunDir
 from server.signals import StopSignals
@@ -76,7 +77,10 @@ def drain(fake: FakeTorchServe, run_dir: RunDir) -> Iterator[Drain]:
     run_dir.path.mkdir()
     run_dir.prepare()
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
-        yield Drain(JavaServer(process), run_dir, fake.authority, "tiny", Console())
+        host, port = fake.authority.split(":")
+        endpoint = Endpoint(host, int(port), "--port", "address")
+        endpoints = Endpoints(*[endpoint] * 5)
+        yield Drain(JavaServer(process), run_dir, endpoints, "tiny", Console())
         process.kill()
 
 

@@ -20,6 +20,7 @@ import httpx
 import psutil
 import pytest
 
+from server import probe
 from server.drain import is_busy
 from server.errors import ExitCode
 from server.settings import StartSettings
@@ -27,7 +28,8 @@ from server.settings import StartSettings
 from .conftest import ROOT, MakeArchive
 
 _SLEEPY = """
-import json, time
+import json, os, time
+from pathlib import Path
 from handlers.gate import Gate
 
 class Sleepy:
@@ -44,6 +46,8 @@ class Sleepy:
             return json.dumps({"error": {"code": "draining"}})
         with self.gate.busy():
             asked = json.loads(bytes(row.get("body") or row["data"]))
+            if asked.get("sleep"):
+                Path(os.environ["TMPDIR"], f"asleep-{os.getpid()}").touch()
             time.sleep(asked.get("sleep", 0))
             return json.dumps({"labels": []})
 """
@@ -150,11 +154,10 @@ def _grpc(port: int | None, sleep: float) -> bytes:
 
 
 def _in_flight(supervised: Supervised, pool: ThreadPoolExecutor) -> tuple[Future[httpx.Response], Future[bytes]]:
-    """Start one request of each protocol, long enough to be in a worker when the stop comes."""
+    """Start one request of each protocol, and return when each is in a worker of its own."""
     rest = pool.submit(_rest, supervised.url, 2.0)
     remote = pool.submit(_grpc, supervised.settings.ports.grpc, 2.0)
-    _until(lambda: is_busy(supervised.settings.run_dir.busy_lock))
-    time.sleep(0.3)
+    _until(lambda: len(list(supervised.settings.run_dir.temp.glob("asleep-*"))) == 2)
     return rest, remote
 
 
@@ -181,6 +184,25 @@ def test_a_stop_lets_requests_in_flight_finish_and_leaves_nothing(
     assert "nothing was cut off" in supervised.lines[-1]
     assert not settings.run_dir.temp.exists()
     assert not _quotes(settings.run_dir.path, _SECRET)
+
+
+def test_a_stop_lets_requests_in_the_queue_finish(settings: StartSettings, make_archive: MakeArchive) -> None:
+    make_archive(_SLEEPY)
+    with _started(settings) as supervised, ThreadPoolExecutor(4) as pool:
+        _until_ready(supervised)
+        running = pool.submit(_rest, supervised.url, 1.0)
+        _until(lambda: is_busy(settings.run_dir.busy_lock))
+        queued = [pool.submit(_rest, supervised.url, 0.2) for _ in range(3)]
+        management = f"127.0.0.1:{settings.ports.management}"
+        _until(lambda: _pending(management, settings.model) == len(queued))
+        supervised.process.terminate()
+        assert [future.result().status_code for future in (running, *queued)] == [200] * 4
+        assert supervised.process.wait(15) == ExitCode.OK
+
+
+def _pending(management: str, model: str) -> int:
+    description = probe.describe(management, model)
+    return description.pending if description is not None else 0
 
 
 def test_a_killed_supervisor_leaves_no_java_and_the_next_one_starts(
