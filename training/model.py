@@ -1,0 +1,141 @@
+"""The small Longformer: its shape, its training graph, its position embeddings and its file."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from transformers import LongformerConfig, LongformerForSequenceClassification
+
+from export.longformer import ExportableLongformer
+from training.labels import LABELS
+
+_POSITION_OFFSET = 2
+"""RoBERTa's positions start after the padding id: token 0 has position 2."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Size of the model and its first weights.
+
+    ``window`` counts both sides; ``max_tokens`` includes the special tokens. The usual standard
+    deviation of 0.02 belongs to a width of 768; a larger one keeps the scale of what a layer
+    passes on. Positions start small so that words are learned before their order. Chosen in
+    short trials together with the learning rates, not one by one.
+    """
+
+    hidden: int = 192
+    layers: int = 4
+    heads: int = 6
+    intermediate: int = 768
+    window: int = 128
+    max_tokens: int = 4096
+    vocab: int = 8000
+    dropout: float = 0.05
+    initial_std: float = 0.04
+    initial_position_scale: float = 0.1
+
+
+def new_model(shape: Shape, vocab: int, heads_out: int) -> LongformerForSequenceClassification:
+    """A model with random weights and ``heads_out`` logits, of which the first are ``LABELS``."""
+    config = LongformerConfig(
+        vocab_size=vocab,
+        hidden_size=shape.hidden,
+        num_hidden_layers=shape.layers,
+        num_attention_heads=shape.heads,
+        intermediate_size=shape.intermediate,
+        attention_window=[shape.window] * shape.layers,
+        max_position_embeddings=shape.max_tokens + _POSITION_OFFSET,
+        type_vocab_size=1,
+        hidden_dropout_prob=shape.dropout,
+        attention_probs_dropout_prob=shape.dropout,
+        pad_token_id=1,
+        bos_token_id=0,
+        eos_token_id=2,
+        sep_token_id=2,
+        num_labels=heads_out,
+        problem_type="multi_label_classification",
+        initializer_range=shape.initial_std,
+    )
+    model = LongformerForSequenceClassification(config)
+    with torch.no_grad():
+        model.longformer.embeddings.position_embeddings.weight.mul_(shape.initial_position_scale)
+    return model
+
+
+@dataclass(frozen=True)
+class LogitGroup:
+    """Logits with a loss of their own: how many, and the weight of their mean loss."""
+
+    size: int
+    weight: float
+
+
+class TrainingModel(nn.Module):
+    """The exportable graph with a loss, in the form that ``transformers.Trainer`` calls.
+
+    Args:
+        model: trained in place; the graph holds its own modules.
+        groups: the groups of logits in their order.
+    """
+
+    def __init__(self, model: LongformerForSequenceClassification, groups: Sequence[LogitGroup]) -> None:
+        super().__init__()
+        self.graph = ExportableLongformer(model)
+        self.groups = tuple(groups)
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """Compute the loss (a scalar) and the logits ``(B, T)`` for ``labels`` float ``(B, T)``, NaN: unknown."""
+        logits = self.graph(input_ids, attention_mask)
+        sizes = [group.size for group in self.groups]
+        pairs = zip(self.groups, logits.split(sizes, dim=1), labels.split(sizes, dim=1), strict=True)
+        losses = [group.weight * known_bce(scored, target) for group, scored, target in pairs]
+        return {"loss": torch.stack(losses).sum(), "logits": logits}
+
+
+def known_bce(logits: Tensor, targets: Tensor) -> Tensor:
+    """Mean binary cross-entropy over the targets that are not NaN; 0 where there are none."""
+    known = ~targets.isnan()
+    losses = nn.functional.binary_cross_entropy_with_logits(logits, targets.nan_to_num(), reduction="none")
+    return (losses * known).sum() / known.sum().clamp(min=1)
+
+
+def tile_positions(model: LongformerForSequenceClassification, trained: int) -> None:
+    """Repeat the first ``trained`` position embeddings over all others (Beltagy et al. 2020, section 5)."""
+    with torch.no_grad():
+        weight = model.longformer.embeddings.position_embeddings.weight
+        learned = weight[_POSITION_OFFSET : _POSITION_OFFSET + trained].clone()
+        for start in range(_POSITION_OFFSET, weight.shape[0], trained):
+            target = weight[start : start + trained]
+            target.copy_(learned[: target.shape[0]])
+
+
+def without_auxiliary(model: LongformerForSequenceClassification) -> LongformerForSequenceClassification:
+    """A copy of ``model`` that keeps the logits of ``LABELS`` alone, and knows their names."""
+    kept = copy.deepcopy(model)
+    head = kept.classifier.out_proj
+    smaller = nn.Linear(head.in_features, len(LABELS))
+    smaller.load_state_dict({name: value[: len(LABELS)] for name, value in head.state_dict().items()})
+    kept.classifier.out_proj = smaller
+    kept.num_labels = len(LABELS)
+    kept.config.id2label = dict(enumerate(LABELS))
+    kept.config.label2id = {label: index for index, label in enumerate(LABELS)}
+    return kept
+
+
+def save_half(model: LongformerForSequenceClassification, folder: Path) -> None:
+    """Write ``config.json`` and ``model.safetensors`` in fp16; loading them as fp32 is exact."""
+    copy.deepcopy(model).half().save_pretrained(folder)
+
+
+def load_model(folder: Path) -> LongformerForSequenceClassification:
+    """Load a checkpoint folder in fp32, ready to evaluate."""
+    model: LongformerForSequenceClassification = LongformerForSequenceClassification.from_pretrained(
+        folder, dtype=torch.float32
+    )
+    model.eval()
+    return model
