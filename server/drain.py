@@ -88,6 +88,7 @@ class Drain:
 
     def run(self, signals: StopSignals, timeout: float) -> DrainResult:
         """Refuse new requests and wait until nothing is in flight, ``timeout`` is over, or the stop is forced."""
+        self._run_dir.stopping_flag.touch(mode=0o600)
         deadline = time.monotonic() + timeout
         queued = self._wait_behind_queue(timeout * _QUEUE_SHARE)
         while True:

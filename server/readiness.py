@@ -124,8 +124,8 @@ def why_not_ready(run_dir: RunDir, timeout: float, *, canary: bool) -> str:
     state = run_dir.read_state()
     if state is None or not state.is_alive():
         return f"no server runs from {run_dir.path}"
-    if run_dir.draining_flag.exists():
-        return "the server is draining"
+    if run_dir.stopping_flag.exists():
+        return "the server is stopping"
     return _why_model_not_ready(state) or (probe.ask_canary(state.http, state.model, timeout).fault if canary else "")
 
 

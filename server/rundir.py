@@ -105,6 +105,11 @@ class RunDir:
         return self.path / gate.DRAINING_FLAG
 
     @property
+    def stopping_flag(self) -> Path:
+        """Says that a stop has begun: the server is no longer ready, though it still takes in its queue."""
+        return self.path / "stopping"
+
+    @property
     def temp(self) -> Path:
         """Temporary files of Java and the workers, the extracted model among them."""
         inside = self.path / "tmp"
@@ -141,7 +146,8 @@ class RunDir:
         """Remove everything but the logs."""
         for folder in (self.temp, self.reports):
             shutil.rmtree(folder, ignore_errors=True)
-        for file in (self.state_file, self.draining_flag, self.busy_lock, self.config_file, self.metrics_file):
+        flags = (self.stopping_flag, self.draining_flag, self.busy_lock)
+        for file in (self.state_file, self.config_file, self.metrics_file, *flags):
             file.unlink(missing_ok=True)
 
     def write_state(self, state: ServerState) -> None:

@@ -82,11 +82,11 @@ def test_stop_waits_for_the_process(run_dir: RunDir, capsys: pytest.CaptureFixtu
 
 def test_ready_says_that_the_server_drains(run_dir: RunDir, capsys: pytest.CaptureFixture[str]) -> None:
     _write_state(run_dir, _state(os.getpid(), psutil.Process().create_time()))
-    run_dir.draining_flag.touch()
+    run_dir.stopping_flag.touch()
     assert main(["ready", "--run-dir", str(run_dir.path)]) == ExitCode.NOT_READY
-    run_dir.draining_flag.unlink()
+    run_dir.stopping_flag.unlink()
     assert main(["ready", "--run-dir", str(run_dir.path)]) == ExitCode.NOT_READY
-    assert capsys.readouterr().out == "not ready: the server is draining\nnot ready: TorchServe does not answer\n"
+    assert capsys.readouterr().out == "not ready: the server is stopping\nnot ready: TorchServe does not answer\n"
 
 
 def test_the_missing_module_is_named_and_not_the_one_torchserve_tried_after_it(run_dir: RunDir) -> None:

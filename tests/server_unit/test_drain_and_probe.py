@@ -90,6 +90,7 @@ def test_an_idle_server_drains_at_once(drain: Drain, run_dir: RunDir) -> None:
         assert drain.run(signals, timeout=10).unfinished == ""
     assert time.monotonic() - started < 2
     assert run_dir.draining_flag.exists()
+    assert run_dir.stopping_flag.exists()
 
 
 def test_a_batch_that_does_not_end_is_named(drain: Drain, run_dir: RunDir, fake: FakeTorchServe) -> None:
