@@ -7,27 +7,21 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from export.archive import ArchiveOptions, build_archive
-from export.bundle import export_bundle, has_passed_parity, record_parity
-from export.checkpoint import Claims, load_model, open_checkpoint
 from export.errors import ExportRefused
-from export.matrix import run_matrix
-from export.parity import (
-    FP32_TOLERANCE,
-    ParityReport,
-    ParityResult,
-    compare,
-    parity_cases,
-    parity_lengths,
-    report_json,
-    report_table,
-)
 from export.progress import Progress
 from handlers.core.errors import StartupError
-from handlers.runtime.bundle import GRAPH_NAME, Bundle, read_bundle
+from handlers.runtime.bundle import GRAPH_NAME, Bundle, has_passed_parity, read_bundle
 from handlers.runtime.onnx import OnnxRuntime
+
+if TYPE_CHECKING:
+    from export.checkpoint import Claims
+    from export.parity import ParityReport, ParityResult
+
+# transformers and torch take seconds to import: only the commands that need them do, so that
+# asking for what is already there is quick.
 
 EXIT_REFUSED = 2
 EXIT_GATE_FAILED = 1
@@ -48,6 +42,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _onnx(options: argparse.Namespace, progress: Progress) -> int:
+    from export.bundle import export_bundle
+    from export.checkpoint import open_checkpoint
+
     checkpoint = open_checkpoint(options.checkpoint, _claims(options))
     bundle = export_bundle(checkpoint, options.out, progress, options.force)
     print(json.dumps({"bundle": str(options.out), **_summary(bundle)}))
@@ -63,6 +60,8 @@ def _parity(options: argparse.Namespace, progress: Progress) -> int:
     if has_passed_parity(bundle) and not options.force:
         progress.note(f"{options.bundle} has passed the gate already (--force runs it again)")
         return 0
+    from export.bundle import record_parity
+
     report = _compare_bundle(bundle, options, progress)
     record_parity(bundle, report)
     _print_report([report], options.json)
@@ -70,6 +69,9 @@ def _parity(options: argparse.Namespace, progress: Progress) -> int:
 
 
 def _compare_bundle(bundle: Bundle, options: argparse.Namespace, progress: Progress) -> ParityReport:
+    from export.checkpoint import load_model, open_checkpoint
+    from export.parity import FP32_TOLERANCE, ParityReport, compare, parity_cases, parity_lengths
+
     checkpoint = open_checkpoint(options.checkpoint, _claims(options))
     manifest = bundle.manifest
     if checkpoint.revision != manifest.revision:
@@ -86,6 +88,8 @@ def _compare_bundle(bundle: Bundle, options: argparse.Namespace, progress: Progr
 
 
 def _parity_matrix(options: argparse.Namespace, progress: Progress) -> int:
+    from export.matrix import run_matrix
+
     reports = []
     for report in run_matrix(options.seeds, progress=_Counter(progress)):
         progress.note(f"{'PASS' if report.passed else 'FAIL'} {report.max_abs_delta:.1e}  {report.subject}")
@@ -117,6 +121,8 @@ class _Counter:
 
 
 def _print_report(reports: list[ParityReport], as_json: bool) -> None:
+    from export.parity import report_json, report_table
+
     if as_json:
         print(json.dumps([json.loads(report_json(report)) for report in reports]))
     else:
@@ -128,6 +134,8 @@ def _summary(bundle: Bundle) -> dict[str, Any]:
 
 
 def _claims(options: argparse.Namespace) -> Claims:
+    from export.checkpoint import Claims
+
     labels = tuple(label.strip() for label in options.labels.split(",")) if options.labels else None
     return Claims(labels, options.problem_type, options.smoke, options.revision)
 

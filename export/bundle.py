@@ -22,7 +22,7 @@ from handlers.core.manifest import MANIFEST_NAME, Manifest, ParityRecord
 from handlers.core.scores import DEFAULT_THRESHOLD
 from handlers.core.settings import Settings
 from handlers.pipeline import Pipeline, ServedModel
-from handlers.runtime.bundle import GRAPH_NAME, Bundle, read_bundle, sha256_file, verify_bundle
+from handlers.runtime.bundle import GRAPH_NAME, Bundle, read_bundle, sha256_file
 
 GRAPH_SOURCES: Final = ("longformer.py", "onnx.py")
 TOOLS: Final = ("torch", "transformers", "onnx", "onnxscript", "onnxruntime", "tokenizers")
@@ -86,15 +86,6 @@ def record_parity(bundle: Bundle, report: ParityReport) -> Bundle:
     )
     files = manifest.files | {path.name: sha256_file(path) for path in paths}
     return _save(bundle.folder, manifest.model_copy(update={"parity": record, "files": files}))
-
-
-def has_passed_parity(bundle: Bundle) -> bool:
-    """Tell whether the gate has passed the graph and the weights that the bundle holds now."""
-    try:
-        verify_bundle(bundle)
-    except StartupError:
-        return False
-    return True
 
 
 def _write_bundle(checkpoint: Checkpoint, model: LongformerForSequenceClassification, folder: Path) -> Bundle:

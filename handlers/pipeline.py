@@ -190,21 +190,19 @@ class Pipeline:
                 raise LanternError(UNKNOWN_LABEL, message, f"context.history[{index}].scores")
 
     def _run(self, items: list[_Item], deadline: float) -> Execution:
-        owners: list[_Item] = []
         inputs: list[list[int]] = []
+        inputs_of: list[tuple[_Item, range]] = []
         for item in items:
             if item.result is None and item.text is not None:
+                first = len(inputs)
                 inputs += [self._tokenizer.model_input(item.text, spans) for spans in item.spans]
-                owners += [item] * len(item.spans)
+                inputs_of.append((item, range(first, len(inputs))))
         execution = self._executor.execute(inputs, deadline)
-        owned: dict[int, list[int]] = {}
-        for index, item in enumerate(owners):
-            owned.setdefault(id(item), []).append(index)
-        for item in {id(item): item for item in owners}.values():
-            self._collect(item, execution, owned[id(item)])
+        for item, indices in inputs_of:
+            self._collect(item, execution, indices)
         return execution
 
-    def _collect(self, item: _Item, execution: Execution, inputs: list[int]) -> None:
+    def _collect(self, item: _Item, execution: Execution, inputs: range) -> None:
         item.run_s = execution.seconds_of(inputs)
         for index in inputs:
             row = execution.rows[index]

@@ -76,6 +76,15 @@ def verify_bundle(bundle: Bundle) -> None:
         raise StartupError(f"{bundle.folder}: the parity gate has not passed this graph: python -m export parity")
 
 
+def has_passed_parity(bundle: Bundle) -> bool:
+    """Tell whether the gate has passed the graph and the weights that the bundle holds now."""
+    try:
+        verify_bundle(bundle)
+    except StartupError:
+        return False
+    return True
+
+
 def sha256_file(path: Path) -> str:
     """Return the sha256 of a file, in hex."""
     digest = hashlib.sha256()
