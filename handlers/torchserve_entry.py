@@ -6,6 +6,7 @@ because TorchServe takes the first it finds.
 
 from __future__ import annotations
 
+import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -133,7 +134,12 @@ def _raw_request(row: dict[str, Any], context: Any, index: int) -> RawRequest:
 
 
 def _payload(value: Any) -> bytes:
-    return value.encode("utf-8", "surrogatepass") if isinstance(value, str) else bytes(value)
+    """Return the bytes of a body, also where TorchServe has decoded them (its ``decode_input_request``)."""
+    if isinstance(value, (bytes, bytearray)):
+        return bytes(value)
+    if isinstance(value, str):
+        return value.encode("utf-8", "surrogatepass")
+    return json.dumps(value).encode("utf-8")
 
 
 def _set_status(context: Any, index: int, outcome: Outcome) -> None:

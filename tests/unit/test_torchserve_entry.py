@@ -167,6 +167,24 @@ def test_every_item_of_a_batch_has_its_own_status_and_body(loaded: Worker) -> No
     ]
 
 
+@pytest.mark.parametrize(
+    ("value", "media_type"),
+    [({"text": "I am fine."}, "application/json"), ("I am fine.", "text/plain")],
+)
+def test_a_server_that_decodes_bodies_itself_is_answered_too(loaded: Worker, value: object, media_type: str) -> None:
+    row = rest(b"", media_type)
+    row["parameters"][0]["value"] = value
+    loaded.predict(row)
+    assert (loaded.status(), loaded.body()["input"]["windows"]) == (200, [{"start_char": 0, "end_char": 10}])
+
+
+def test_a_number_that_json_does_not_know_is_refused_however_the_server_decodes(loaded: Worker) -> None:
+    row = rest(b"")
+    row["parameters"][0]["value"] = {"text": "I am fine.", "context": {"history": [float("nan")]}}
+    loaded.predict(row)
+    assert loaded.body()["error"]["code"] == "invalid_json"
+
+
 def test_a_query_is_no_substitute_for_an_empty_body(loaded: Worker) -> None:
     loaded.predict(rest(b"", "application/json", parameter("body", BODY), parameter("text", b"I am fine.")))
 
