@@ -13,7 +13,8 @@ import psutil
 from benchmarks.engine import Spread, describe_machine
 from client import LanternClient
 
-WARM_UP: Final = 20
+WARM_UP: Final = 500
+"""Requests before any is counted: the JVM compiles its hot paths only after hundreds of them."""
 WORKER_SCRIPT: Final = "model_service_worker.py"
 
 
