@@ -122,7 +122,7 @@ def test_late_grpc_request_is_told_to_go_elsewhere(drained: Drained) -> None:
 
 
 def test_draining_server_is_not_ready(drained: Drained) -> None:
-    assert drained.readiness == "the server is draining"
+    assert drained.readiness == "the server is stopping"
 
 
 def test_stop_is_clean_and_says_so(drained: Drained) -> None:
