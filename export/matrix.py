@@ -14,6 +14,7 @@ from typing import Final, cast
 
 import torch
 from transformers import LongformerConfig, LongformerForSequenceClassification
+from transformers.utils import logging as transformers_logging
 
 from export.onnx import export_onnx
 from export.parity import FP32_TOLERANCE, ParityReport, ParityResult, compare, parity_cases, parity_lengths
@@ -56,6 +57,7 @@ def run_matrix(
     seeds: int, shapes: tuple[Shape, ...] = SHAPES, progress: Callable[[ParityResult], None] = lambda _: None
 ) -> Iterator[ParityReport]:
     """Export and compare a random model of every shape."""
+    transformers_logging.set_verbosity_error()
     for number, shape in enumerate(shapes):
         model = random_model(shape, seed=number)
         with tempfile.TemporaryDirectory() as folder:
