@@ -9,12 +9,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from benchmarks.errors import BenchmarkError
 from benchmarks.reports import write_report
+from export.errors import ExportRefused
 from export.progress import Progress
+from handlers.core.errors import LanternError, StartupError
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
+EXIT_REFUSED: Final = 2
 RESULTS: Final = Path("benchmarks/results")
 LENGTHS: Final = (16, 64, 128, 256, 512, 1024, 2048, 4096)
 
@@ -24,7 +28,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     options = _parser().parse_args(given)
     command = shlex.join(["python", "-m", "benchmarks", *given])
-    return int(options.command(options, command, Progress()))
+    progress = Progress()
+    try:
+        return int(options.command(options, command, progress))
+    except (BenchmarkError, ExportRefused, LanternError, StartupError) as error:
+        progress.note(f"error: {error}")
+        return EXIT_REFUSED
 
 
 def _engine(options: argparse.Namespace, command: str, progress: Progress) -> int:

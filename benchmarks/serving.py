@@ -11,6 +11,7 @@ from typing import Any, Final
 import psutil
 
 from benchmarks.engine import Spread, describe_machine
+from benchmarks.errors import BenchmarkError
 from client import LanternClient
 
 WARM_UP: Final = 500
@@ -118,7 +119,7 @@ def _worker() -> psutil.Process:
         if any(part.endswith(WORKER_SCRIPT) for part in process.info["cmdline"] or [])
     ]
     if len(workers) != 1:
-        raise RuntimeError(f"{len(workers)} TorchServe workers run on this machine; exactly one is needed")
+        raise BenchmarkError(f"{len(workers)} TorchServe workers run on this machine; exactly one is needed")
     return workers[0]
 
 
@@ -126,4 +127,4 @@ def _peak_bytes(process: psutil.Process) -> int:
     for line in Path(f"/proc/{process.pid}/status").read_text(encoding="utf-8").splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024
-    raise RuntimeError("this system does not tell a process's peak memory (/proc/PID/status)")
+    raise BenchmarkError("this system does not tell a process's peak memory (/proc/PID/status)")

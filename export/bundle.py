@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import platform
 import shutil
 from importlib.metadata import version
@@ -15,7 +14,7 @@ from transformers import LongformerForSequenceClassification
 from export.checkpoint import Checkpoint, load_model, load_tokenizer
 from export.errors import ExportRefused
 from export.onnx import export_onnx
-from export.parity import ParityReport, write_report
+from export.parity import ParityReport, finite_or_none, write_report
 from export.progress import Progress
 from handlers.core.errors import StartupError
 from handlers.core.manifest import MANIFEST_NAME, Manifest, ParityRecord
@@ -78,7 +77,7 @@ def record_parity(bundle: Bundle, report: ParityReport) -> Bundle:
     record = ParityRecord(
         report=paths[0].name,
         precision=manifest.precision,
-        max_abs_delta_logit=report.max_abs_delta if math.isfinite(report.max_abs_delta) else None,
+        max_abs_delta_logit=finite_or_none(report.max_abs_delta),
         tolerance=report.tolerance,
         threshold_flips=report.flips,
         passed=report.passed,

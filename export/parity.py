@@ -127,15 +127,18 @@ def report_json(report: ParityReport) -> str:
         "subject": report.subject,
         "precision": report.precision,
         "passed": report.passed,
-        "max_abs_delta_logit": _finite(report.max_abs_delta),
+        "max_abs_delta_logit": finite_or_none(report.max_abs_delta),
         "tolerance": report.tolerance,
         "threshold_flips": report.flips,
-        "cases": [asdict(result) | {"max_abs_delta": _finite(result.max_abs_delta)} for result in report.results],
+        "cases": [
+            asdict(result) | {"max_abs_delta": finite_or_none(result.max_abs_delta)} for result in report.results
+        ],
     }
     return json.dumps(summary, indent=1, allow_nan=False) + "\n"
 
 
-def _finite(delta: float) -> float | None:
+def finite_or_none(delta: float) -> float | None:
+    """Return ``delta`` as JSON can hold it."""
     return delta if math.isfinite(delta) else None
 
 

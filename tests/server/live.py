@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import json
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -13,7 +12,7 @@ import time
 import zipfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -28,6 +27,7 @@ from handlers.core.manifest import Manifest, parse_manifest
 from server.drain import is_busy
 from server.endpoints import PortOverrides
 from server.rundir import RunDir
+from tests.ports import free_ports
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 EMBEDDED: Final = ROOT / "export" / "checkpoints" / "small"
@@ -108,15 +108,6 @@ def repack(archive: Path, target: Path, name: str, change: Callable[[bytes], byt
             content = old.read(item)
             new.writestr(item, change(content) if item.filename == name else content)
     return target
-
-
-def free_ports() -> PortOverrides:
-    """Five ports that nothing listens on."""
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(5)]
-        for listener in sockets:
-            listener.bind(("127.0.0.1", 0))
-        return PortOverrides(*(listener.getsockname()[1] for listener in sockets))
 
 
 def start_command(archive: Path, run_dir: Path, ports: PortOverrides) -> list[str]:

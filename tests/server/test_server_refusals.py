@@ -12,7 +12,8 @@ import pytest
 
 from server.errors import ExitCode
 from server.rundir import RunDir
-from tests.server.live import MODEL, ROOT, Live, Packed, free_ports, repack, start_command
+from tests.ports import free_ports
+from tests.server.live import MODEL, ROOT, Live, Packed, repack, start_command
 
 pytestmark = pytest.mark.xdist_group("server")
 

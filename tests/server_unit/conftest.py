@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import socket
 import zipfile
 from collections.abc import Callable
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -14,6 +12,7 @@ import pytest
 from server.endpoints import PortOverrides
 from server.rundir import RunDir
 from server.settings import StartSettings
+from tests import ports
 
 ROOT = Path(__file__).resolve().parents[2]
 MakeArchive = Callable[..., Path]
@@ -44,12 +43,8 @@ def make_archive(tmp_path: Path) -> MakeArchive:
 
 @pytest.fixture
 def free_ports() -> PortOverrides:
-    """Five ports that nothing listens on."""
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(5)]
-        for listener in sockets:
-            listener.bind(("127.0.0.1", 0))
-        return PortOverrides(*(listener.getsockname()[1] for listener in sockets))
+    """See ``tests.ports.free_ports``."""
+    return ports.free_ports()
 
 
 @pytest.fixture
