@@ -11,18 +11,25 @@ PARITY_OPTIONS ?=
 SERVE_OPTIONS ?=
 TEST_OPTIONS ?=
 BENCH_OPTIONS ?=
+CALIBRATE_OPTIONS ?=
+EVALUATE_OPTIONS ?=
+TRAIN_OPTIONS ?=
+# Labelled texts for calibrate and evaluate: .csv, .tsv or .jsonl.
+DATA ?=
 
 VENV := .venv
 RUN := $(VENV)/bin/python
-PACKAGES := handlers export server client benchmarks training
+PACKAGES := handlers export server client benchmarks training evaluation
 EMPTY :=
 SPACE := $(EMPTY) $(EMPTY)
 SLUG := $(subst $(SPACE),_,$(subst :,-,$(subst /,-,$(CHECKPOINT))))
 BUNDLE ?= .lantern/bundles/$(SLUG)-$(PRECISION)
 STORE := model_store
+REPORT ?= .lantern/reports/evaluation.html
+SMALL := export/checkpoints/small
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve stop export parity archive train engine-bench test lint format
+.PHONY: help setup serve stop export parity calibrate evaluate labelled-data archive train card engine-bench test lint format
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -42,7 +49,11 @@ $(VENV)/.export: requirements/export.txt requirements/serve.txt requirements/cli
 	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements/export.txt -r requirements/client.txt
 	@touch $@
 
-$(VENV)/.dev: requirements/dev.txt requirements/train.txt $(VENV)/.export
+$(VENV)/.evaluate: requirements/evaluate.txt $(VENV)/.export
+	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements/evaluate.txt
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.txt requirements/train.txt requirements/evaluate.txt $(VENV)/.export
 	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements/dev.txt
 	@touch $@
 
@@ -51,6 +62,15 @@ export: $(VENV)/.export ## checkpoint to verified ONNX bundle
 
 parity: export ## the bundle against transformers: the gate before any archive
 	$(RUN) -m export parity --checkpoint "$(CHECKPOINT)" --bundle "$(BUNDLE)" $(EXPORT_OPTIONS) $(PARITY_OPTIONS)
+
+calibrate: labelled-data $(VENV)/.evaluate parity ## scores and thresholds from labelled texts: make calibrate DATA=labelled.csv
+	$(RUN) -m export calibrate --bundle "$(BUNDLE)" --data "$(DATA)" --device $(DEVICE) $(CALIBRATE_OPTIONS)
+
+evaluate: labelled-data $(VENV)/.evaluate parity ## how good the served model is: make evaluate DATA=labelled.csv
+	$(RUN) -m evaluation --bundle "$(BUNDLE)" --data "$(DATA)" --out "$(REPORT)" --device $(DEVICE) $(EVALUATE_OPTIONS)
+
+labelled-data:
+	@test -f "$(DATA)" || { echo "DATA=$(DATA): say which file holds the labelled texts, as in make $(MAKECMDGOALS) DATA=labelled.csv"; exit 1; }
 
 archive: parity ## bundle to model_store/sentiment.mar
 	$(RUN) -m export archive --bundle "$(BUNDLE)" --store $(STORE) --runtime $(RUNTIME) --device $(DEVICE)
@@ -61,8 +81,16 @@ serve: archive ## set up, export, pack and serve on loopback; Ctrl-C stops
 stop: ## stop a server that runs from this folder
 	@if [ -x $(RUN) ]; then $(RUN) -m server stop; else echo "nothing is set up here, so nothing runs"; fi
 
-train: $(VENV)/.dev ## train the embedded checkpoint anew (about half an hour on 2 cores)
-	$(RUN) -m training small --out export/checkpoints/small
+train: $(VENV)/.dev ## train the embedded checkpoint anew, evaluate it, write its card (about an hour on 2 cores)
+	$(RUN) -m training small --out $(SMALL) $(TRAIN_OPTIONS)
+	$(MAKE) card
+
+card: $(VENV)/.dev ## the embedded checkpoint's card, from an evaluation of what is served
+	$(MAKE) parity CHECKPOINT=$(SMALL) PRECISION=fp32
+	$(RUN) -m training suites --out .lantern/suites | sed 's/^/--suite=/' > .lantern/suites.options
+	$(RUN) -m evaluation --bundle .lantern/bundles/$(subst /,-,$(SMALL))-fp32 --out .lantern/reports/small.html \
+		$$(cat .lantern/suites.options)
+	$(RUN) -m training card --checkpoint $(SMALL) --report .lantern/reports/small.json
 
 engine-bench: export ## the graph against transformers and the machine's GEMM rate
 	$(RUN) -m benchmarks engine --checkpoint "$(CHECKPOINT)" --bundle "$(BUNDLE)" $(BENCH_OPTIONS)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from handlers.runtime.bundle import GRAPH_NAME, Bundle, has_passed_parity, read_
 from handlers.runtime.onnx import OnnxRuntime
 
 if TYPE_CHECKING:
+    from export.calibrate import Plan
     from export.checkpoint import Claims
     from export.parity import ParityReport, ParityResult
 
@@ -81,7 +83,7 @@ def _compare_bundle(bundle: Bundle, options: argparse.Namespace, progress: Progr
         runtime = OnnxRuntime(bundle.folder / GRAPH_NAME, "cpu")
     lengths = parity_lengths([window // 2 for window in manifest.attention_window], manifest.max_length)
     cases = parity_cases(lengths, options.seeds)
-    thresholds = [manifest.thresholds[label] for label in manifest.labels]
+    thresholds = [rule.uncalibrated_threshold for rule in bundle.label_rules()]
     with progress.step(f"comparing {len(cases)} inputs with transformers"):
         results = compare(model, runtime, thresholds, cases, _Counter(progress, len(cases)))
     return ParityReport(manifest.checkpoint, manifest.precision, FP32_TOLERANCE, results)
@@ -98,12 +100,49 @@ def _parity_matrix(options: argparse.Namespace, progress: Progress) -> int:
     return 0 if all(report.passed for report in reports) else EXIT_GATE_FAILED
 
 
+def _calibrate(options: argparse.Namespace, progress: Progress) -> int:
+    try:
+        from export.calibrate import calibrate, table
+    except ModuleNotFoundError as error:
+        raise ExportRefused(f"{error.name} is not installed: pip install -r requirements/evaluate.txt") from None
+    bundle = read_bundle(options.bundle)
+    calibration = calibrate(bundle, _plan(options, bundle), progress, options.device, options.force)
+    print(calibration.model_dump_json() if options.json else table(calibration))
+    return 0
+
+
+def _plan(options: argparse.Namespace, bundle: Bundle) -> Plan:
+    from export.calibrate import Plan
+    from export.objectives import parse_objectives
+
+    labels = bundle.manifest.labels
+    left_alone = frozenset(label.strip() for names in options.labels_left_alone for label in names.split(","))
+    for label in sorted(left_alone):
+        if label not in labels:
+            raise ExportRefused(f"--labels-left-alone {label}: it is none of the labels {', '.join(labels)}")
+        if any(text.partition(":")[0].strip() == label for text in options.objective):
+            raise ExportRefused(f"--labels-left-alone {label}: it has an --objective, so it is not left alone")
+    return Plan(
+        data=options.data,
+        threshold_data=options.threshold_data,
+        method=options.method,
+        objectives=parse_objectives(options.objective, labels),
+        left_alone=left_alone,
+        seed=options.seed,
+        bootstrap=options.bootstrap,
+        hysteresis=options.hysteresis,
+        minimum=options.minimum,
+    )
+
+
 def _archive(options: argparse.Namespace, progress: Progress) -> int:
     settings = {"runtime": options.runtime, "device": options.device}
     archive_options = ArchiveOptions(options.name, options.version, settings)
     with progress.step(f"packing {options.bundle}"):
-        path = build_archive(read_bundle(options.bundle), options.store, archive_options)
-    print(json.dumps({"archive": str(path), "bytes": path.stat().st_size}))
+        bundle = read_bundle(options.bundle)
+        path = build_archive(bundle, options.store, archive_options)
+    calibration = bundle.manifest.calibration
+    print(json.dumps({"archive": str(path), "bytes": path.stat().st_size, "calibration": calibration}))
     return 0
 
 
@@ -162,6 +201,8 @@ def _parser() -> argparse.ArgumentParser:
     parity.add_argument("--force", action="store_true", help="compare even if the bundle has passed")
     parity.set_defaults(command=_parity)
 
+    _add_calibrate(commands.add_parser("calibrate", help="scale a bundle's scores and choose its thresholds"))
+
     archive = commands.add_parser("archive", help="pack a bundle that has passed the gate for TorchServe")
     archive.add_argument("--bundle", type=Path, required=True, help="bundle folder")
     archive.add_argument("--store", type=Path, default=Path("model_store"), help="default: model_store")
@@ -171,6 +212,71 @@ def _parser() -> argparse.ArgumentParser:
     archive.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
     archive.set_defaults(command=_archive)
     return parser
+
+
+def _add_calibrate(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Scale each label's logits to a probability on one half of the labelled texts and choose its threshold on the "
+        "other. Texts go through the pipeline that serves them. The outcome, calibration.json, becomes part of the "
+        "bundle: the next archive holds it. Among equally good thresholds a risk label takes the lowest and neutral "
+        "the highest."
+    )
+    parser.add_argument("--bundle", type=Path, required=True, help="bundle folder that has passed the gate")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        required=True,
+        help=".csv or .tsv (text, a column for each known label, and perhaps group, author or thread) or .jsonl",
+    )
+    parser.add_argument("--threshold-data", type=Path, help="choose thresholds on this file instead of half of --data")
+    parser.add_argument("--method", choices=["platt", "temperature"], default="platt", help="default: platt")
+    parser.add_argument(
+        "--objective",
+        action="append",
+        default=[],
+        metavar="[LABEL:]OBJECTIVE",
+        help="max_f1 (default), recall>=R, precision>=P or cost:fp=A,fn=B; may be repeated",
+    )
+    parser.add_argument(
+        "--labels-left-alone",
+        action="append",
+        default=[],
+        metavar="LABEL[,LABEL]",
+        help="labels that keep their uncalibrated score and a threshold of 0.5",
+    )
+    parser.add_argument(
+        "--hysteresis",
+        type=_number(float, 0.0, 1.0),
+        default=0.05,
+        help="recall that the off threshold has more than on; at most half of what on misses (default: 0.05)",
+    )
+    parser.add_argument(
+        "--minimum",
+        type=_number(int, 1),
+        default=10,
+        help="positives and negatives of each label that each half must have (default: 10)",
+    )
+    parser.add_argument(
+        "--bootstrap", type=_number(int, 100), default=1000, help="resamples behind each interval (default: 1000)"
+    )
+    parser.add_argument("--seed", type=_number(int, 0), default=7, help="of the split and the resamples (default: 7)")
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
+    parser.add_argument("--json", action="store_true", help="print calibration.json instead of a table")
+    parser.add_argument("--force", action="store_true", help="calibrate even if the bundle holds the same already")
+    parser.set_defaults(command=_calibrate)
+
+
+def _number(kind: type[int] | type[float], least: float, most: float = math.inf) -> Callable[[str], float]:
+    """Return a reader of numbers from ``least`` to ``most`` for the command line."""
+
+    def read(text: str) -> float:
+        value = kind(text)
+        if not least <= value <= most:
+            raise ValueError
+        return value
+
+    read.__name__ = f"number of at least {least:g}" if most == math.inf else f"number from {least:g} to {most:g}"
+    return read
 
 
 def _add_checkpoint_options(parser: argparse.ArgumentParser, required: bool) -> None:

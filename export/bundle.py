@@ -13,9 +13,11 @@ from transformers import LongformerForSequenceClassification
 
 from export.checkpoint import Checkpoint, load_model, load_tokenizer
 from export.errors import ExportRefused
+from export.manifests import carry_calibration, save_manifest
 from export.onnx import export_onnx
 from export.parity import ParityReport, finite_or_none, write_report
 from export.progress import Progress
+from handlers.core.calibration import CALIBRATION_NAME
 from handlers.core.errors import StartupError
 from handlers.core.manifest import MANIFEST_NAME, Manifest, ParityRecord
 from handlers.core.scores import DEFAULT_THRESHOLD
@@ -31,7 +33,8 @@ def export_bundle(checkpoint: Checkpoint, folder: Path, progress: Progress, forc
     """Write the fp32 ONNX bundle of ``checkpoint`` to ``folder``.
 
     A bundle that is already there and was made of the same checkpoint by the same tools is
-    kept; anything else in its place is replaced only once the new one is complete.
+    kept; anything else in its place is replaced only once the new one is complete. A calibration
+    stays where the new graph is that of the old bundle, and goes with a note where it is not.
 
     Raises:
         ExportRefused: the weights are not fit, a smoke entry comes out wrong, or ``folder``
@@ -53,9 +56,21 @@ def export_bundle(checkpoint: Checkpoint, folder: Path, progress: Progress, forc
         check_smoke_entries(bundle)
     if not checkpoint.smoke:
         progress.note(f"warning: no smoke entries, so nothing shows that the labels are in order: {checkpoint.labels}")
+    bundle = _keep_calibration(folder, present, bundle, progress)
     shutil.rmtree(folder, ignore_errors=True)
     unfinished.rename(folder)
     return Bundle(folder, bundle.manifest)
+
+
+def _keep_calibration(folder: Path, present: Bundle | None, bundle: Bundle, progress: Progress) -> Bundle:
+    """Take over the calibration of the bundle in ``folder`` that is about to be replaced, or say that it goes."""
+    if present is not None:
+        bundle, outcome = carry_calibration(present, bundle)
+        if outcome is not None:
+            progress.note(outcome)
+    elif (folder / CALIBRATION_NAME).is_file():
+        progress.note("the calibration is dropped: the old bundle is of another version; calibrate the new one")
+    return bundle
 
 
 def check_smoke_entries(bundle: Bundle) -> None:
@@ -84,7 +99,7 @@ def record_parity(bundle: Bundle, report: ParityReport) -> Bundle:
         graph_sha256=manifest.files[GRAPH_NAME],
     )
     files = manifest.files | {path.name: sha256_file(path) for path in paths}
-    return _save(bundle.folder, manifest.model_copy(update={"parity": record, "files": files}))
+    return save_manifest(bundle.folder, manifest.model_copy(update={"parity": record, "files": files}))
 
 
 def _write_bundle(checkpoint: Checkpoint, model: LongformerForSequenceClassification, folder: Path) -> Bundle:
@@ -105,7 +120,7 @@ def _write_bundle(checkpoint: Checkpoint, model: LongformerForSequenceClassifica
         files={path.name: sha256_file(path) for path in sorted(folder.iterdir())},
         tools=tool_versions(),
     )
-    return _save(folder, manifest)
+    return save_manifest(folder, manifest)
 
 
 def tool_versions() -> dict[str, str]:
@@ -113,11 +128,6 @@ def tool_versions() -> dict[str, str]:
     sources = b"".join((Path(__file__).parent / name).read_bytes() for name in GRAPH_SOURCES)
     versions = {name: version(name) for name in TOOLS}
     return versions | {"python": platform.python_version(), "graph": hashlib.sha256(sources).hexdigest()[:16]}
-
-
-def _save(folder: Path, manifest: Manifest) -> Bundle:
-    (folder / MANIFEST_NAME).write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
-    return Bundle(folder, manifest)
 
 
 def _present(folder: Path) -> Bundle | None:

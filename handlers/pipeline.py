@@ -17,7 +17,7 @@ from handlers.core.events import BatchDone, EventSink, ItemFailed, Loaded
 from handlers.core.lengths import LengthLimits, TokenSpan, count_covered, select_spans
 from handlers.core.manifest import Manifest
 from handlers.core.schema import ClassifyRequest, ClassifyResponse, InputReport, ModelReport, Timing
-from handlers.core.scores import LabelRule, combine_windows, score_labels
+from handlers.core.scores import combine_windows, score_labels
 from handlers.core.settings import Settings
 from handlers.core.wire import (
     Outcome,
@@ -98,7 +98,7 @@ class Pipeline:
         self._sink = sink
         self._clock = clock
         self._barrier = FaultBarrier(sink)
-        self._rules = [LabelRule(name, manifest.thresholds[name]) for name in manifest.labels]
+        self._rules = bundle.label_rules()
         self._limits = _limits(manifest, settings)
         self._tokenizer = bundle.open_tokenizer()
         self._runtime = bundle.open_runtime(settings)
@@ -238,7 +238,9 @@ class Pipeline:
             result = _result(item)
             if isinstance(result, LanternError):
                 raise StartupError(f"smoke entry {number} failed: {result}")
-            top = max(result.labels, key=lambda label: label.score).name
+            # The logits, because a calibration moves the scores of labels against each other.
+            logits = combine_windows(item.rows, self._rules)
+            top = manifest.labels[logits.index(max(logits))]
             if top != entry.expected:
                 raise StartupError(
                     f"smoke entry {number} came out as {top} instead of {entry.expected}: "

@@ -64,8 +64,8 @@ class Manifest(_Frozen):
         attention_window: tokens of the whole window, one number for each layer.
         special_tokens: ids of ``<s>``, ``</s>`` and padding.
         runtime, precision: what the graph is for.
-        thresholds: decision threshold of each label.
-        calibration: name of the calibration, ``none`` before there is one.
+        thresholds: decision threshold of each label, on the calibrated score.
+        calibration: name of the calibration in ``calibration.json``, ``none`` before there is one.
         smoke: entries that must come out with their label on top.
         parity: verdict of the gate, once it ran.
         files: sha256 of every other file of the bundle, by relative path.

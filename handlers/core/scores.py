@@ -19,10 +19,27 @@ DEFAULT_THRESHOLD: Final = 0.5
 
 @dataclass(frozen=True)
 class LabelRule:
-    """How one label's logit becomes an answer: its name and decision threshold (a score)."""
+    """How one label's logit becomes an answer.
+
+    Attributes:
+        name: of the label.
+        threshold: calibrated score from which the label is positive.
+        scale, offset: the calibrated score is ``sigmoid(scale * logit + offset)``; ``scale`` is positive.
+    """
 
     name: str
     threshold: float = DEFAULT_THRESHOLD
+    scale: float = 1.0
+    offset: float = 0.0
+
+    def score(self, logit: float) -> float:
+        """Return the calibrated score of ``logit``, from 0 to 1."""
+        return sigmoid(self.scale * logit + self.offset)
+
+    @property
+    def uncalibrated_threshold(self) -> float:
+        """The threshold on ``sigmoid(logit)``: what the uncalibrated score must reach for a positive answer."""
+        return sigmoid((_logit(self.threshold) - self.offset) / self.scale)
 
 
 def sigmoid(logit: float) -> float:
@@ -31,6 +48,13 @@ def sigmoid(logit: float) -> float:
         return 1.0 / (1.0 + math.exp(-logit))
     grown = math.exp(logit)
     return grown / (1.0 + grown)
+
+
+def _logit(score: float) -> float:
+    """Return the inverse of ``sigmoid``; infinite at 0 and 1."""
+    if score in (0.0, 1.0):
+        return math.inf if score else -math.inf
+    return math.log(score) - math.log1p(-score)
 
 
 def combine_windows(windows: Sequence[Sequence[float]], rules: Sequence[LabelRule]) -> list[float]:
@@ -58,7 +82,7 @@ def score_labels(logits: Sequence[float], rules: Sequence[LabelRule], with_logit
 
 
 def _score(logit: float, rule: LabelRule, with_logits: bool) -> LabelScore:
-    score = sigmoid(logit)
+    score = rule.score(logit)
     return LabelScore(
         name=rule.name,
         score=score,

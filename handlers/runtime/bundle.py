@@ -6,14 +6,17 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from handlers.core.calibration import CALIBRATION_NAME, NO_CALIBRATION, Calibration, parse_calibration
 from handlers.core.errors import StartupError
 from handlers.core.manifest import MANIFEST_NAME, Manifest, parse_manifest
+from handlers.core.scores import LabelRule
 from handlers.core.settings import Settings
 from handlers.runtime import Runtime
 from handlers.runtime.onnx import OnnxRuntime
 from handlers.runtime.tokenizer import TOKENIZER_NAME, TextTokenizer
 
 GRAPH_NAME = "model.onnx"
+_AGAIN = "calibrate the bundle again, or export it anew"
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,25 @@ class Bundle:
 
     folder: Path
     manifest: Manifest
+
+    @property
+    def graph_sha256(self) -> str:
+        """What stands for the logits of a text: a digest of the graph, its weights, the tokenizer and the length."""
+        files = self.manifest.files
+        sources = sorted(name for name in files if name.startswith(GRAPH_NAME) or name == TOKENIZER_NAME)
+        lines = [*(f"{name} {files[name]}" for name in sources), f"max_length {self.manifest.max_length}"]
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+    def label_rules(self) -> list[LabelRule]:
+        """Return how each label is scored and decided, in the order of the logits.
+
+        Raises:
+            StartupError: as ``read_calibration``.
+        """
+        calibration = read_calibration(self)
+        if calibration is None:
+            return [LabelRule(label, self.manifest.thresholds[label]) for label in self.manifest.labels]
+        return [calibration.rule(label) for label in self.manifest.labels]
 
     def open_tokenizer(self) -> TextTokenizer:
         """Load the tokenizer."""
@@ -56,8 +78,48 @@ def read_bundle(folder: Path) -> Bundle:
     return Bundle(folder, parse_manifest(path.read_bytes(), str(path)))
 
 
+def read_calibration(bundle: Bundle) -> Calibration | None:
+    """Read the calibration of a bundle; ``None`` where its manifest lists none.
+
+    Raises:
+        StartupError: it is not valid, or was made for another graph, precision, labels or thresholds.
+    """
+    manifest, path = bundle.manifest, bundle.folder / CALIBRATION_NAME
+    if CALIBRATION_NAME not in manifest.files:
+        if manifest.calibration != NO_CALIBRATION:
+            raise StartupError(f"{path} is not listed, but {MANIFEST_NAME} names a calibration: {_AGAIN}")
+        return None
+    if not path.is_file():
+        raise StartupError(f"{path} is missing, but {MANIFEST_NAME} lists it: {_AGAIN}")
+    calibration = parse_calibration(path.read_bytes(), str(path))
+    thresholds = {label: found.on for label, found in calibration.labels.items()}
+    for key, stated, expected in (
+        ("name", calibration.name, manifest.calibration),
+        ("graph_sha256", calibration.graph_sha256, bundle.graph_sha256),
+        ("precision", calibration.precision, manifest.precision),
+        ("labels", set(calibration.labels), set(manifest.labels)),
+        ("labels (on)", thresholds, manifest.thresholds),
+    ):
+        if stated != expected:
+            raise StartupError(f"{path}: {key} is not that of this bundle: {_AGAIN}")
+    return calibration
+
+
 def verify_bundle(bundle: Bundle) -> None:
-    """Check that every file is there and unchanged, and that the parity gate has passed this graph.
+    """Check that every file is there and unchanged, that the parity gate has passed this graph, and the calibration.
+
+    Raises:
+        StartupError: naming the first file or fact that is wrong.
+    """
+    verify_graph(bundle)
+    if read_calibration(bundle) is None and (bundle.folder / CALIBRATION_NAME).exists():
+        raise StartupError(
+            f"{bundle.folder / CALIBRATION_NAME} is there, but {MANIFEST_NAME} does not list it: {_AGAIN}"
+        )
+
+
+def verify_graph(bundle: Bundle) -> None:
+    """Check what ``verify_bundle`` does, but for the calibration.
 
     Raises:
         StartupError: naming the first file or fact that is wrong.

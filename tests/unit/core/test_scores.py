@@ -4,7 +4,7 @@ import math
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from handlers.core.errors import LanternError
@@ -12,6 +12,9 @@ from handlers.core.scores import LabelRule, combine_windows, score_labels, sigmo
 
 RULES = [LabelRule("neutral"), LabelRule("depressed"), LabelRule("stressed", 0.25)]
 LOGITS = st.floats(-50, 50)
+CALIBRATED = st.builds(
+    LabelRule, st.just("stressed"), st.floats(0.001, 0.999), st.floats(0.05, 20.0), st.floats(-10.0, 10.0)
+)
 ROWS = st.lists(st.tuples(LOGITS, LOGITS, LOGITS).map(list), min_size=1, max_size=6)
 
 
@@ -94,3 +97,43 @@ def test_each_label_is_held_against_its_own_threshold() -> None:
 @pytest.mark.parametrize(("asked", "logit"), [(True, 0.3), (False, None)])
 def test_the_logit_is_there_only_where_it_was_asked_for(asked: bool, logit: float | None) -> None:
     assert score_labels([0.3], [LabelRule("stressed")], asked)[0].logit == logit
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False))
+def test_without_a_calibration_a_score_is_the_sigmoid_to_the_last_bit(logit: float) -> None:
+    assert LabelRule("stressed").score(logit) == sigmoid(logit)
+
+
+@pytest.mark.parametrize(("logit", "score"), [(0.0, 0.25), (math.log(3), 0.5), (2 * math.log(3), 0.75)])
+def test_a_calibrated_score_is_the_sigmoid_of_the_scaled_logit(logit: float, score: float) -> None:
+    rule = LabelRule("stressed", 0.5, scale=1.0, offset=-math.log(3))
+    (label,) = score_labels([logit], [rule], True)
+
+    assert label.score == pytest.approx(score, abs=1e-12)
+    assert label.positive == (label.score >= 0.5)
+    assert label.logit == logit
+
+
+@given(CALIBRATED, LOGITS, LOGITS)
+def test_a_calibration_never_changes_the_ranking(rule: LabelRule, one: float, other: float) -> None:
+    low, high = sorted((one, other))
+
+    assert rule.score(low) <= rule.score(high)
+
+
+@given(CALIBRATED, st.floats(-1e308, 1e308))
+def test_a_calibrated_score_is_a_share_even_of_a_huge_logit(rule: LabelRule, logit: float) -> None:
+    assert 0.0 <= rule.score(logit) <= 1.0
+
+
+@given(CALIBRATED, st.floats(-30, 30))
+def test_the_uncalibrated_threshold_decides_as_the_calibrated_one(rule: LabelRule, logit: float) -> None:
+    margin = abs(rule.scale * logit + rule.offset - math.log(rule.threshold / (1 - rule.threshold)))
+    assume(margin > 1e-6 and abs(logit) < 20)
+
+    assert (sigmoid(logit) >= rule.uncalibrated_threshold) == (rule.score(logit) >= rule.threshold)
+
+
+@pytest.mark.parametrize(("threshold", "uncalibrated"), [(0.0, 0.0), (0.5, 0.5), (1.0, 1.0)])
+def test_a_threshold_without_calibration_is_its_own(threshold: float, uncalibrated: float) -> None:
+    assert LabelRule("stressed", threshold).uncalibrated_threshold == uncalibrated

@@ -243,7 +243,7 @@ def test_a_command_line_that_is_wrong_ends_with_2(arguments: list[str], capsys: 
     assert "usage: python -m export" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", ["onnx", "parity", "archive"])
+@pytest.mark.parametrize("command", ["onnx", "parity", "calibrate", "archive"])
 def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main([command, "--help"])
