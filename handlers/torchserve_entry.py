@@ -20,6 +20,7 @@ from handlers.core.settings import Settings, parse_settings
 from handlers.core.wire import JSON, PLAIN_TEXT, Outcome, RawRequest, error_outcome
 from handlers.gate import Gate
 from handlers.pipeline import Pipeline, ServedModel
+from handlers.relay import EventRelay
 from handlers.runtime.bundle import read_bundle, verify_bundle
 from handlers.runtime.onnx import available_cores
 
@@ -40,6 +41,7 @@ class SentimentHandler:
         """
         self._gate = Gate.from_environment()
         self._metrics = None
+        self._relay = EventRelay(self._measure_event)
         try:
             self._pipeline = self._load(context)
         except StartupError as error:
@@ -73,6 +75,14 @@ class SentimentHandler:
         return Pipeline(bundle, _settings(context.model_yaml_config), served_as, self._report)
 
     def _report(self, event: Event) -> None:
+        """Log what a person may have to act on now; measure everything else once its answer has left."""
+        if isinstance(event, (BatchDone, ItemFailed)):
+            self._relay(event)
+        else:
+            level = logging.ERROR if isinstance(event, Fault) else logging.INFO
+            logger.log(level, "%s", event_line(event))
+
+    def _measure_event(self, event: Event) -> None:
         if isinstance(event, BatchDone):
             self._count("lantern_texts_total", event.items)
             self._count("lantern_tokens_total", event.tokens)
@@ -81,9 +91,6 @@ class SentimentHandler:
                 self._observe("lantern_stage_seconds", seconds, Dimension("Stage", stage))
         elif isinstance(event, ItemFailed):
             self._count("lantern_errors_total", 1, Dimension("Code", event.code))
-        else:
-            level = logging.ERROR if isinstance(event, Fault) else logging.INFO
-            logger.log(level, "%s", event_line(event))
 
     def _count(self, name: str, value: int, *dimensions: Dimension) -> None:
         self._measure(name, value, "count", MetricTypes.COUNTER, dimensions)
