@@ -1,4 +1,4 @@
-"""The model card and ``metrics.json``, written from the figures of the run."""
+"""The model card and ``metrics.json`` of the embedded checkpoint, made from an evaluation report."""
 
 from __future__ import annotations
 
@@ -6,28 +6,65 @@ import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from string import Template
-from typing import Final
+from typing import Any, Final
 
-from training.evaluation import Report
+from training.errors import CheckpointError
 from training.labels import LABELS
-from training.scoring import SetFigures
-from training.small import Recipe
+from training.lines import load_lines, load_posts
+from training.small import RECORD_FILE
 
 METRICS_FILE: Final = "metrics.json"
 CARD_FILE: Final = "README.md"
 _TEMPLATE: Final = Path(__file__).with_name("card.md")
+_PROBES: Final = "probes_"
+_LABEL_METRICS: Final = ("precision", "recall", "f1", "auroc")
+_CONTEXT: Final = ("schema_version", "model", "method", "tools")
+
+Json = Mapping[str, Any]
 
 
-def write_card(folder: Path, recipe: Recipe, report: Report) -> None:
-    """Write ``README.md`` and ``metrics.json`` into a checkpoint folder."""
-    metrics = json.dumps(report.as_json(), indent=2)
-    (folder / METRICS_FILE).write_text(metrics + "\n", encoding="utf-8")
-    card = Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(_fields(folder, recipe, report))
+def write_card(folder: Path, report: Path) -> None:
+    """Write ``README.md`` and ``metrics.json`` into a checkpoint folder.
+
+    Args:
+        folder: a checkpoint that ``python -m training small`` made.
+        report: the JSON of ``python -m evaluation`` on the suites of ``python -m training suites``.
+
+    Raises:
+        CheckpointError: a file is missing, or the report is of other weights.
+    """
+    record, config = _read(folder / RECORD_FILE), _read(folder / "config.json")
+    metrics = essential(_read(report))
+    card = Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(_fields(record, config, metrics))
+    (folder / METRICS_FILE).write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
     (folder / CARD_FILE).write_text(card, encoding="utf-8")
 
 
-def _fields(folder: Path, recipe: Recipe, report: Report) -> dict[str, object]:
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+def _read(path: Path) -> Json:
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such file; `make train` makes the checkpoint, the report and the card")
+    content: Json = json.loads(path.read_text(encoding="utf-8"))
+    return content
+
+
+def essential(report: Json) -> dict[str, Any]:
+    """What of a report the card tells: counts, figures and their intervals, without curves and histograms."""
+    return {key: report[key] for key in _CONTEXT} | {
+        "suites": {name: _essential_suite(suite) for name, suite in report["suites"].items()}
+    }
+
+
+def _essential_suite(suite: Json) -> dict[str, Any]:
+    labels = {
+        name: {"counts": label["counts"], **{metric: label["metrics"][metric] for metric in _LABEL_METRICS}}
+        for name, label in suite["labels"].items()
+        if label["not_evaluated"] is None
+    }
+    return {"rows": suite["data"]["rows"], "overall": suite["overall"], "labels": labels}
+
+
+def _fields(record: Json, config: Json, metrics: Json) -> dict[str, object]:
+    mix, stages = record["mix"], record["recipe"]["stages"]
     return {
         "labels": ", ".join(f"{index} {label}" for index, label in enumerate(LABELS)),
         "layers": config["num_hidden_layers"],
@@ -35,42 +72,52 @@ def _fields(folder: Path, recipe: Recipe, report: Report) -> dict[str, object]:
         "heads": config["num_attention_heads"],
         "window": config["attention_window"][0],
         "vocab": config["vocab_size"],
-        "max_tokens": recipe.shape.max_tokens,
-        "first_tokens": recipe.first.max_tokens,
-        "synthetic": recipe.mix.synthetic,
-        "goemotions_repeats": recipe.mix.goemotions_repeats,
-        "counselchat_repeats": recipe.mix.counselchat_repeats,
-        "documents": recipe.mix.documents,
-        "seed": recipe.seed,
-        "table": table(report),
+        "max_tokens": record["shape"]["max_tokens"],
+        "short_tokens": stages[1]["max_tokens"],
+        "lines": len(load_lines("train")),
+        "posts": len(load_posts("train")),
+        **mix,
+        "seed": record["recipe"]["seed"],
+        "set_table": "\n".join(set_table(metrics["suites"])),
+        "probe_table": "\n".join(probe_table(metrics["suites"])),
     }
 
 
-def table(report: Report) -> str:
-    """The figures as Markdown tables."""
-    return "\n".join([*_set_lines(report.sets), "", *_probe_lines(report.probes), "", *_diary_lines(report)])
-
-
-def _set_lines(sets: Mapping[str, SetFigures]) -> Iterator[str]:
-    yield "| set | label | texts | positives | precision | recall | F1 |"
+def set_table(suites: Json) -> Iterator[str]:
+    """The lines of a Markdown table of all suites but the probes, by label."""
+    yield "| set | label | texts | positives | precision | recall | F1 (95 % interval) |"
     yield "|---|---|---:|---:|---:|---:|---:|"
-    for name, found in sets.items():
-        right = f"top label right {found.top_right:.3f}, all labels right {found.all_right:.3f}"
-        yield f"| {name} | *{right}* | {found.texts} | | | | |"
-        for label, seen in found.labels.items():
-            shares = f"{seen.precision:.3f} | {seen.recall:.3f} | {seen.f1:.3f}"
-            yield f"| | {label} | {seen.texts} | {seen.positives} | {shares} |"
+    for name, suite in suites.items():
+        if not name.startswith(_PROBES):
+            yield from _suite_lines(name, suite)
 
 
-def _probe_lines(probes: Mapping[str, SetFigures]) -> Iterator[str]:
-    yield "| probe family | sentences | top label right | all labels right |"
-    yield "|---|---:|---:|---:|"
-    for family, found in probes.items():
-        yield f"| {family} | {found.texts} | {found.top_right:.3f} | {found.all_right:.3f} |"
+def _suite_lines(name: str, suite: Json) -> Iterator[str]:
+    overall = suite["overall"]
+    yield f"| **{name}** | *macro* | {suite['rows']} | | | | {_interval(overall['macro_f1'])} |"
+    yield f"| | *weighted* | | | | | {_interval(overall['weighted_f1'])} |"
+    yield f"| | *all labels right* | | | | | {_interval(overall['exact_match'])} |"
+    for label, found in suite["labels"].items():
+        counts = found["counts"]
+        shares = f"{_value(found['precision'])} | {_value(found['recall'])} | {_interval(found['f1'])}"
+        yield f"| | {label} | {counts['known']} | {counts['positives']} | {shares} |"
 
 
-def _diary_lines(report: Report) -> Iterator[str]:
-    yield f"| diary entries, words | entries | {' | '.join(f'{label} >= 0.5' for label in LABELS)} |"
-    yield f"|---|---:|{'---:|' * len(LABELS)}"
-    for seen in report.diary:
-        yield f"| {seen.words} | {seen.entries} | {' | '.join(f'{seen.shares[label]:.3f}' for label in LABELS)} |"
+def probe_table(suites: Json) -> Iterator[str]:
+    """The lines of a Markdown table of the probe families: the share with all labels right."""
+    yield "| probe family | set | sentences | all labels right (95 % interval) |"
+    yield "|---|---|---:|---:|"
+    for name, suite in suites.items():
+        if name.startswith(_PROBES):
+            which, _, family = name.removeprefix(_PROBES).partition("_")
+            yield f"| {family} | {which} | {suite['rows']} | {_interval(suite['overall']['exact_match'])} |"
+
+
+def _value(estimate: Json) -> str:
+    return "–" if estimate["value"] is None else f"{estimate['value']:.3f}"
+
+
+def _interval(estimate: Json) -> str:
+    if estimate["low"] is None:
+        return _value(estimate)
+    return f"{_value(estimate)} ({estimate['low']:.2f}–{estimate['high']:.2f})"

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Final
 
-from training.data import Comment, Split, load_counselchat, load_emotions, load_goemotions
-from training.labels import LABELS, RISK_LABELS, UNKNOWN, Targets, targets
+from training.data import Split, load_counselchat, load_emotions, load_goemotions
+from training.grammar import GrammarName
+from training.labels import RISK_LABELS, Targets, targets
+from training.lines import load_lines, load_posts
 from training.noise import noisy
-from training.synthetic import Entry, EntryWriter, GrammarName, entries, load_grammar
+from training.rows import Row
+from training.sentences import Sentence
+from training.synthetic import Entry, EntryWriter, endless_entries, entries, entry_writer
 
 
 @dataclass(frozen=True)
@@ -18,89 +24,97 @@ class Mix:
     """How much of each source.
 
     Attributes:
-        synthetic: synthetic entries of stage 1, each seen once.
-        goemotions_repeats: how often stage 1 sees each GoEmotions comment.
-        counselchat_repeats: how often stage 1 sees each CounselChat question.
-        documents: long documents of stage 2.
-        rehearsal: share of stage 1 that stage 2 sees again.
+        emotion_journals: synthetic entries of the emotion stage.
+        synthetic: synthetic entries of the short multi-label stage, each seen once.
+        line_repeats: how often that stage sees each hand-written line and post by itself.
+        goemotions_repeats: how often it sees each GoEmotions comment.
+        counselchat_repeats: how often it sees each CounselChat question that is not held out.
+        documents: long documents of the last stage.
+        rehearsal: share of the short stage that the last stage sees again.
         longest_document: tokens of the longest document, about.
     """
 
-    synthetic: int = 100_000
-    goemotions_repeats: int = 2
-    counselchat_repeats: int = 6
+    emotion_journals: int = 20_000
+    synthetic: int = 90_000
+    line_repeats: int = 4
+    goemotions_repeats: int = 1
+    counselchat_repeats: int = 0
     documents: int = 300
     rehearsal: float = 0.1
     longest_document: int = 4000
 
 
-@dataclass(frozen=True)
-class LabelledText:
-    """A text and what is known of it.
-
-    Attributes:
-        text: as somebody might have typed it.
-        targets: for ``LABELS``.
-        mentions: for ``RISK_LABELS``: whether the text speaks of them at all, of anybody and at
-            any time. Easy to learn, and the first step to who feels what.
-        emotions: for the emotions of GoEmotions, in the order of their ids.
-    """
-
-    text: str
-    targets: Targets
-    mentions: tuple[float, ...] = (UNKNOWN,) * len(RISK_LABELS)
-    emotions: tuple[float, ...] = ()
-
-    def all_targets(self, emotions: int) -> tuple[float, ...]:
-        """Targets for all logits in their order, ``emotions`` of them for emotions."""
-        return (*self.targets, *self.mentions, *(self.emotions or (UNKNOWN,) * emotions))
-
-
 NEUTRAL_TARGETS: Targets = targets(frozenset())
 
-_NOTHING_KNOWN: Targets = (UNKNOWN,) * len(LABELS)
+LABEL_EMOTIONS: Final = {"depressed": "sadness", "anxious": "fear"}
+"""The emotion class of a synthetic entry with exactly this label; the others say nothing to stage 1."""
+
+_LINES_IN_VOCABULARY = 3
 _WORDS_FOR_TOKENS = 0.75
 _WORDS_FOR_SENTENCE = 7
 
 
-def stage_one(folder: Path, mix: Mix, seed: int) -> list[LabelledText]:
-    """Short texts: synthetic entries, GoEmotions with all its emotions, CounselChat without its held-out fifth."""
+def emotion_rows(folder: Path, mix: Mix, seed: int) -> list[Row]:
+    """Stage 1, multi-class: comments and journals whose one emotion class is known."""
+    rng = random.Random(seed + 10)
+    comments = [replace(row, text=noisy(row.text, rng)) for row in goemotions_rows(folder)]
+    return [row for row in journal_rows(mix.emotion_journals, seed + 11) + comments if row.emotion is not None]
+
+
+def short_rows(folder: Path, mix: Mix, seed: int) -> list[Row]:
+    """Stage 2, multi-label: journals, hand-written lines and posts, comments, questions that are not held out."""
     rng = random.Random(seed)
-    written = [_written(entry, rng) for entry in entries("train", mix.synthetic, seed)]
-    comments = goemotions_texts(folder) * mix.goemotions_repeats
-    questions = counselchat_texts(folder) * mix.counselchat_repeats
-    public = [replace(row, text=noisy(row.text, rng)) for row in comments + questions]
+    written = journal_rows(mix.synthetic, seed)
+    lines = [_line(line) for line in load_lines("train") + load_posts("train")] * mix.line_repeats
+    comments = goemotions_rows(folder) * mix.goemotions_repeats
+    questions = counselchat_rows(folder) * mix.counselchat_repeats
+    public = [replace(row, text=noisy(row.text, rng)) for row in lines + comments + questions]
     return written + public
 
 
-def _written(entry: Entry, rng: random.Random) -> LabelledText:
-    mentions = tuple(float(label in entry.mentioned) for label in RISK_LABELS)
-    return LabelledText(noisy(entry.text, rng), entry.targets, mentions)
+def vocabulary_texts(folder: Path, seed: int) -> list[str]:
+    """What the tokenizer learns from: all that people wrote, and a little of the grammar, whose templates repeat."""
+    people = [comment.text for comment in load_goemotions(folder, "train")]
+    people += [line.text for line in load_lines("train") + load_posts("train")] * _LINES_IN_VOCABULARY
+    return people + [entry.text for entry in entries("train", len(people) // 5, seed)]
 
 
-def goemotions_texts(folder: Path) -> list[LabelledText]:
+def journal_rows(count: int, seed: int, neutral: bool = False) -> list[Row]:
+    """``count`` synthetic journals, as people type; ``neutral`` asks for those alone that express nothing."""
+    rng = random.Random(seed + 20)
+    found = (entry for entry in endless_entries("train", seed) if not neutral or not entry.labels)
+    return [_journal(entry, rng) for entry in itertools.islice(found, count)]
+
+
+def _journal(entry: Entry, rng: random.Random) -> Row:
+    emotion = LABEL_EMOTIONS.get(*entry.labels) if len(entry.labels) == 1 else None
+    return Row(noisy(entry.text, rng), entry.targets, emotion, _mentions(entry.mentioned))
+
+
+def _line(line: Sentence) -> Row:
+    return Row(line.text, targets(line.expressed), mentions=_mentions(line.mentioned))
+
+
+def _mentions(mentioned: frozenset[str]) -> tuple[float, ...]:
+    return tuple(float(label in mentioned) for label in RISK_LABELS)
+
+
+def goemotions_rows(folder: Path) -> list[Row]:
     """The training comments; those that say nothing about ``LABELS`` still teach their emotions."""
     names = load_emotions(folder)
-    return [
-        LabelledText(row.text, row.targets or _NOTHING_KNOWN, emotions=_emotion_targets(row, names))
-        for row in load_goemotions(folder, "train")
-    ]
+    return [comment.row(names) for comment in load_goemotions(folder, "train")]
 
 
-def _emotion_targets(row: Comment, names: tuple[str, ...]) -> tuple[float, ...]:
-    return tuple(float(name in row.emotions) for name in names)
-
-
-def counselchat_texts(folder: Path) -> list[LabelledText]:
+def counselchat_rows(folder: Path) -> list[Row]:
     """The training questions of the three topics that name a state."""
     return [
-        LabelledText(row.text, row.targets)
-        for row in load_counselchat(folder)
-        if row.targets is not None and not row.held_out
+        Row(question.text, question.targets)
+        for question in load_counselchat(folder)
+        if question.targets is not None and not question.held_out
     ]
 
 
-def stage_two(folder: Path, mix: Mix, short: list[LabelledText], seed: int) -> list[LabelledText]:
+def long_rows(folder: Path, mix: Mix, short: list[Row], seed: int) -> list[Row]:
     """Long documents, and a rehearsal of the short texts so that they are not forgotten."""
     rng = random.Random(seed + 2)
     rehearsed = rng.sample(short, round(len(short) * mix.rehearsal))
@@ -113,7 +127,7 @@ def neutral_comments(folder: Path, split: Split) -> list[str]:
     return [row.text for row in load_goemotions(folder, split) if row.targets == NEUTRAL_TARGETS]
 
 
-def documents(grammar: GrammarName, comments: Sequence[str], mix: Mix, seed: int) -> Iterator[LabelledText]:
+def documents(grammar: GrammarName, comments: Sequence[str], mix: Mix, seed: int) -> Iterator[Row]:
     """Long documents: neutral passages, with passages about feelings in half of them.
 
     The label is what the passages express, however long the document is; feelings make up
@@ -126,12 +140,12 @@ def documents(grammar: GrammarName, comments: Sequence[str], mix: Mix, seed: int
         seed: the same seed gives the same documents.
     """
     rng = random.Random(seed + 3)
-    writer = EntryWriter(load_grammar(grammar), seed + 4)
+    writer = entry_writer(grammar, seed + 4)
     for _ in range(mix.documents):
         yield _document(writer, comments, rng, rng.uniform(150, mix.longest_document))
 
 
-def _document(writer: EntryWriter, comments: Sequence[str], rng: random.Random, tokens: float) -> LabelledText:
+def _document(writer: EntryWriter, comments: Sequence[str], rng: random.Random, tokens: float) -> Row:
     """About ``tokens`` tokens, in passages of several sentences."""
     sentences = round(tokens * _WORDS_FOR_TOKENS / _WORDS_FOR_SENTENCE)
     labels = frozenset(rng.sample(RISK_LABELS, rng.choice((0, 0, 0, 1, 1, 2))))
@@ -139,7 +153,7 @@ def _document(writer: EntryWriter, comments: Sequence[str], rng: random.Random, 
     passages = _passages(writer.feelings(labels, felt) if labels else [], rng)
     passages += _passages(_calm(writer, comments, rng, sentences - felt, bool(labels)), rng)
     text = "\n\n".join(" ".join(passage) for passage in rng.sample(passages, len(passages)))
-    return LabelledText(noisy(text, rng), targets(labels))
+    return Row(noisy(text, rng), targets(labels))
 
 
 def _calm(writer: EntryWriter, comments: Sequence[str], rng: random.Random, count: int, beside: bool) -> list[str]:

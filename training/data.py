@@ -7,15 +7,17 @@ the Pepys diary are never read for training.
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
 from training.errors import DataError
 from training.labels import RISK_LABELS, UNKNOWN, Targets, targets
+from training.rows import NOTHING_KNOWN, Row
+from training.tables import read_text, require_file, table_header, table_rows
 
 DEFAULT_DATA: Final = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -48,6 +50,20 @@ CALM_EMOTIONS: Final = frozenset(
 """Emotions that leave a comment neutral. The others (anger, annoyance, confusion, disappointment,
 disapproval, disgust, embarrassment, remorse) say neither neutral nor one of our labels: dropped."""
 
+CLASS_EMOTIONS: Final = {
+    "sadness": ("sadness", "grief", "disappointment", "remorse"),
+    "joy": ("joy", "amusement", "excitement", "gratitude", "optimism", "pride", "relief", "admiration"),
+    "love": ("love", "caring"),
+    "anger": ("anger", "annoyance", "disgust"),
+    "fear": ("fear", "nervousness"),
+    "surprise": ("surprise", "realization"),
+}
+"""Which of the 28 emotions stand for each of ``EMOTION_CLASSES``: the grouping by Ekman's emotions of
+Demszky et al. 2020, with love apart from joy and disgust beside anger. What that grouping only squeezes in stands
+for none: approval, confusion, curiosity, desire, disapproval, embarrassment."""
+
+EMOTION_TO_CLASS: Final = {name: one_of_six for one_of_six, names in CLASS_EMOTIONS.items() for name in names}
+
 TOPIC_TO_LABEL: Final = {"depression": "depressed", "anxiety": "anxious", "stress": "stressed"}
 """Other CounselChat topics name a situation, not a state of the writer: dropped."""
 
@@ -56,6 +72,9 @@ Split = Literal["train", "dev"]
 _EMOTIONS_FILE: Final = "goemotions/labels.txt"
 _GOEMOTIONS_FILE: Final = "goemotions/{}.tsv"
 _COUNSELCHAT_FILE: Final = "counselchat_questions.csv"
+_COUNSELCHAT_COLUMNS: Final = ("question_id", "topic", "title", "text")
+_RELEASED_COLUMNS: Final = ("questionID", "topic", "questionTitle", "questionText")
+_IN_DATA_FOLDER: Final = "; it comes with the data folder (--data DIR)"
 _FIRST_PERSON: Final = re.compile(r"\b(i|im|i'm|ive|me|my|myself)\b", re.IGNORECASE)
 _CONDOLENCE: Final = re.compile(r"\bsorry\b", re.IGNORECASE)
 _HELD_OUT_FIFTH: Final = 5
@@ -81,6 +100,19 @@ class Comment:
         if not labels or not _FIRST_PERSON.search(self.text) or _CONDOLENCE.search(self.text):
             return None
         return (*targets(labels)[:-1], UNKNOWN)
+
+    @property
+    def emotion(self) -> str | None:
+        """The one of ``EMOTION_CLASSES`` that the emotions stand for; ``None`` where that is not exactly one."""
+        if "neutral" in self.emotions:
+            return None
+        classes = {EMOTION_TO_CLASS[name] for name in self.emotions if name in EMOTION_TO_CLASS}
+        return classes.pop() if len(classes) == 1 else None
+
+    def row(self, names: Sequence[str]) -> Row:
+        """All that is known of the comment; ``names`` are the 28 emotions in the order of their ids."""
+        present = tuple(float(name in self.emotions) for name in names)
+        return Row(self.text, self.targets or NOTHING_KNOWN, self.emotion, comment_emotions=present)
 
 
 @dataclass(frozen=True)
@@ -133,37 +165,61 @@ def training_files(folder: Path) -> tuple[Path, ...]:
     """
     paths = tuple(folder / name for name in (_EMOTIONS_FILE, _GOEMOTIONS_FILE.format("train"), _COUNSELCHAT_FILE))
     for path in paths:
-        _require(path)
+        require_file(path, _IN_DATA_FOLDER)
     return paths
 
 
 def load_emotions(folder: Path) -> tuple[str, ...]:
-    """The emotion names of GoEmotions in the order of their ids.
-
-    Raises:
-        DataError: the file is missing, or lacks a name that the mapping uses.
-    """
+    """The emotion names of GoEmotions in the data folder; see ``read_emotions``."""
     path = folder / _EMOTIONS_FILE
-    names = tuple(_text(path).split())
-    missing = sorted((CALM_EMOTIONS | EMOTION_TO_LABEL.keys()) - set(names))
-    if missing:
-        raise DataError(f"{path}: no emotion named {', '.join(missing)}; expected one GoEmotions name on each line")
-    return names
+    require_file(path, _IN_DATA_FOLDER)
+    return read_emotions(path)
 
 
 def load_goemotions(folder: Path, split: Split) -> list[Comment]:
-    """Read a split of GoEmotions: ``text<TAB>comma-separated label ids<TAB>comment id``.
+    """A split of GoEmotions in the data folder; see ``read_comments``."""
+    path = folder / _GOEMOTIONS_FILE.format(split)
+    require_file(path, _IN_DATA_FOLDER)
+    return read_comments(path, load_emotions(folder))
+
+
+def load_counselchat(folder: Path) -> list[Question]:
+    """The CounselChat questions in the data folder; see ``read_questions``."""
+    path = folder / _COUNSELCHAT_FILE
+    require_file(path, _IN_DATA_FOLDER)
+    return read_questions(path)
+
+
+def read_emotions(path: Path) -> tuple[str, ...]:
+    """Read the emotion names of GoEmotions, one on each line in the order of their ids.
+
+    Raises:
+        DataError: the file is missing, lacks a name that the mapping uses, or has one twice.
+    """
+    names = tuple(read_text(path).split())
+    missing = sorted((CALM_EMOTIONS | EMOTION_TO_LABEL.keys() | EMOTION_TO_CLASS.keys()) - set(names))
+    if missing:
+        raise DataError(f"{path}: no emotion named {', '.join(missing)}; expected one GoEmotions name on each line")
+    if len(set(names)) < len(names):
+        raise DataError(f"{path}: an emotion is there twice, so the ids are not certain")
+    return names
+
+
+def read_comments(path: Path, names: Sequence[str]) -> list[Comment]:
+    """Read a file of GoEmotions: ``text<TAB>comma-separated label ids<TAB>comment id``.
+
+    Args:
+        path: the file.
+        names: of the emotions, in the order of their ids.
 
     Raises:
         DataError: the file is missing, or a line has the wrong shape; it names file, line and column.
     """
-    path = folder / _GOEMOTIONS_FILE.format(split)
-    names = load_emotions(folder)
-    lines = _text(path).split("\n")
+    lines = read_text(path).split("\n")
     return [_comment(path, number, line, names) for number, line in enumerate(lines, start=1) if line]
 
 
-def _comment(path: Path, number: int, line: str, names: tuple[str, ...]) -> Comment:
+def _comment(path: Path, number: int, line: str, names: Sequence[str]) -> Comment:
     columns = line.rstrip("\r").split("\t")
     if len(columns) != 3:
         raise DataError(f"{path}:{number}: {len(columns)} columns; expected text, label ids, comment id")
@@ -173,35 +229,20 @@ def _comment(path: Path, number: int, line: str, names: tuple[str, ...]) -> Comm
     return Comment(columns[0], frozenset(names[int(item)] for item in ids))
 
 
-def load_counselchat(folder: Path) -> list[Question]:
+def read_questions(path: Path) -> list[Question]:
     """Read the CounselChat questions; the text is the title and the question.
 
+    The release has a row for each answer, so its questions occur more than once.
+
     Raises:
-        DataError: the file is missing, or lacks a column; it names both.
+        DataError: the file is missing, lacks a column or an id; it names file, line and column.
     """
-    path = folder / _COUNSELCHAT_FILE
-    reader = csv.DictReader(_text(path).splitlines(keepends=True))
-    for column in ("question_id", "topic", "title", "text"):
-        if column not in (reader.fieldnames or ()):
-            raise DataError(f"{path}: no column {column!r}; expected question_id, topic, title, text")
-    return [_question(path, reader.line_num, row) for row in reader]
+    released = set(_RELEASED_COLUMNS) <= set(table_header(path))
+    columns = _RELEASED_COLUMNS if released else _COUNSELCHAT_COLUMNS
+    return [_question(f"{path}:{line}", columns[0], *values) for line, values in table_rows(path, columns)]
 
 
-def _question(path: Path, line: int, row: dict[str, str | None]) -> Question:
-    question_id, topic = row["question_id"], row["topic"]
-    if not question_id or topic is None:
-        raise DataError(f"{path}:{line}: column 'question_id' or 'topic' is empty")
-    return Question(question_id, topic, f"{row['title'] or ''} {row['text'] or ''}".strip())
-
-
-def _require(path: Path) -> None:
-    if not path.is_file():
-        raise DataError(f"{path}: no such file; it comes with the data folder (--data DIR)")
-
-
-def _text(path: Path) -> str:
-    _require(path)
-    try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not UTF-8 at byte {error.start}") from error
+def _question(where: str, id_column: str, question_id: str, topic: str, title: str, text: str) -> Question:
+    if not question_id:
+        raise DataError(f"{where}: column {id_column!r} is empty")
+    return Question(question_id, topic, f"{title} {text}".strip())

@@ -17,3 +17,7 @@ class CheckpointError(TrainingError):
 
 class QualityError(TrainingError):
     """A trained checkpoint fails what it must get right."""
+
+
+class DeviceError(TrainingError):
+    """The device or precision that was asked for is not there."""

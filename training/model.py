@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,9 @@ from transformers import LongformerConfig, LongformerForSequenceClassification
 
 from export.longformer import ExportableLongformer
 from training.labels import LABELS
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+"""Maps logits ``(B, N)`` and targets ``(B, N)``, NaN: unknown, to a scalar."""
 
 _POSITION_OFFSET = 2
 """RoBERTa's positions start after the padding id: token 0 has position 2."""
@@ -69,10 +72,11 @@ def new_model(shape: Shape, vocab: int, heads_out: int) -> LongformerForSequence
 
 @dataclass(frozen=True)
 class LogitGroup:
-    """Logits with a loss of their own: how many, and the weight of their mean loss."""
+    """Logits with a loss of their own: how many, the weight of their mean loss, and its kind."""
 
     size: int
     weight: float
+    loss: Loss
 
 
 class TrainingModel(nn.Module):
@@ -93,8 +97,15 @@ class TrainingModel(nn.Module):
         logits = self.graph(input_ids, attention_mask)
         sizes = [group.size for group in self.groups]
         pairs = zip(self.groups, logits.split(sizes, dim=1), labels.split(sizes, dim=1), strict=True)
-        losses = [group.weight * known_bce(scored, target) for group, scored, target in pairs]
+        losses = [group.weight * group.loss(scored.float(), target) for group, scored, target in pairs if group.weight]
         return {"loss": torch.stack(losses).sum(), "logits": logits}
+
+
+def known_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+    """Mean cross-entropy with the one-hot rows of ``targets`` that are not NaN; 0 where there are none."""
+    known = ~targets.isnan().any(dim=1)
+    losses = nn.functional.cross_entropy(logits, targets.nan_to_num(), reduction="none")
+    return (losses * known).sum() / known.sum().clamp(min=1)
 
 
 def known_bce(logits: Tensor, targets: Tensor) -> Tensor:

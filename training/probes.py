@@ -5,11 +5,17 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from training.labels import NEUTRAL, Targets, targets
 
-PROBES: Final = Path(__file__).with_name("probes.jsonl")
+ProbeSet = Literal["first", "second"]
+"""``first`` may be looked at while a recipe is being chosen, ``second`` is scored at the end."""
+
+PROBE_FILES: Final[dict[ProbeSet, Path]] = {
+    "first": Path(__file__).with_name("probes.jsonl"),
+    "second": Path(__file__).with_name("probes_second.jsonl"),
+}
 
 
 @dataclass(frozen=True)
@@ -26,7 +32,12 @@ class Probe:
         return targets(self.labels)
 
 
-def load_probes() -> list[Probe]:
-    """Read ``probes.jsonl``."""
-    rows = [json.loads(line) for line in PROBES.read_text(encoding="utf-8").splitlines()]
+def load_probes(which: ProbeSet) -> list[Probe]:
+    """Read one of the two sets."""
+    rows = [json.loads(line) for line in PROBE_FILES[which].read_text(encoding="utf-8").splitlines()]
     return [Probe(row["text"], frozenset(row["labels"]) - {NEUTRAL}, row["family"]) for row in rows]
+
+
+def all_probes() -> list[Probe]:
+    """Both sets: what no training text may repeat."""
+    return [probe for which in PROBE_FILES for probe in load_probes(which)]

@@ -9,6 +9,7 @@ from typing import Final
 
 import torch
 from torch import Tensor
+from transformers import LongformerForSequenceClassification, LongformerTokenizerFast
 
 from export.longformer import ExportableLongformer
 from training.batches import Example, TokenBudgetSampler, collate
@@ -35,21 +36,33 @@ class Scorer:
     def __init__(self, folder: Path) -> None:
         if not (folder / "config.json").is_file():
             raise CheckpointError(f"{folder}: no config.json; name a folder that holds a checkpoint")
-        model = load_model(folder)
-        self._graph = ExportableLongformer(model).eval()
+        self._model = load_model(folder)
         self._tokenizer = load_tokenizer(folder)
 
     def scores(self, texts: Sequence[str]) -> Tensor:
         """Sigmoid scores, float ``(len(texts), 4)``; texts beyond the model's length lose their end."""
-        encoded = self._tokenizer(list(texts), truncation=True)["input_ids"]
-        examples = [Example(tuple(ids), ()) for ids in encoded]
-        batches = TokenBudgetSampler([len(example.input_ids) for example in examples], _BUDGET, _ROWS, seed=0)
-        scores = torch.empty(len(examples), len(LABELS))
-        with torch.inference_mode():
-            for batch in batches:
-                inputs = collate([examples[index] for index in batch])
-                scores[batch] = self._graph(inputs["input_ids"], inputs["attention_mask"]).sigmoid()
-        return scores
+        return score_texts(self._model, self._tokenizer, texts)
+
+
+def score_texts(
+    model: LongformerForSequenceClassification, tokenizer: LongformerTokenizerFast, texts: Sequence[str]
+) -> Tensor:
+    """Sigmoid scores of a model in memory, float ``(len(texts), logits)``, on the CPU; see ``Scorer.scores``."""
+    if not texts:
+        return torch.empty(0, model.num_labels)
+    graph = ExportableLongformer(model).eval()
+    device = next(graph.parameters()).device
+    longest = model.config.max_position_embeddings - 2
+    encoded = tokenizer(list(texts), truncation=True, max_length=longest)["input_ids"]
+    tokenizer.backend_tokenizer.no_truncation()
+    examples = [Example(tuple(ids), ()) for ids in encoded]
+    scores = torch.empty(len(examples), model.num_labels)
+    with torch.inference_mode():
+        for batch in TokenBudgetSampler([len(example.input_ids) for example in examples], _BUDGET, _ROWS, seed=0):
+            inputs = collate([examples[index] for index in batch])
+            logits = graph(inputs["input_ids"].to(device), inputs["attention_mask"].to(device))
+            scores[batch] = logits.sigmoid().cpu()
+    return scores
 
 
 @dataclass(frozen=True)

@@ -1,17 +1,15 @@
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from training.card import table
 from training.cli import main
-from training.evaluation import Report
 from training.labels import UNKNOWN
 from training.scoring import figures
-from training.small import Recipe, fingerprint
+from training.small import SmallPlan, fingerprint
+from training.sources import SOURCES
 
 
 def test_help_is_there(capsys: pytest.CaptureFixture[str]) -> None:
@@ -20,7 +18,7 @@ def test_help_is_there(capsys: pytest.CaptureFixture[str]) -> None:
     assert "--data" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("command", [["small", "--out"], ["evaluate", "--checkpoint"]])
+@pytest.mark.parametrize("command", [["small", "--out"], ["suites", "--out"]])
 def test_a_missing_data_folder_is_a_clear_error(
     command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -30,17 +28,32 @@ def test_a_missing_data_folder_is_a_clear_error(
     assert "Traceback" not in error
 
 
-def test_a_missing_checkpoint_is_a_clear_error(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["evaluate", "--checkpoint", str(data), "--data", str(data)]) == 1
-    assert "config.json" in capsys.readouterr().err
-
-
-def test_work_on_another_recipe_or_other_data_is_never_resumed(data: Path) -> None:
-    first = fingerprint(Recipe(), data)
-    assert first == fingerprint(Recipe(), data)
-    assert first != fingerprint(replace(Recipe(), seed=8), data)
+def test_work_on_another_plan_or_other_data_is_never_resumed(data: Path) -> None:
+    first = fingerprint(SmallPlan(), data)
+    assert first == fingerprint(SmallPlan(), data)
+    assert first != fingerprint(SmallPlan(merge_dropout=0.2), data)
     data.joinpath("goemotions", "train.tsv").write_text("Nice\t27\tb\n", encoding="utf-8")
-    assert first != fingerprint(Recipe(), data)
+    assert first != fingerprint(SmallPlan(), data)
+
+
+def test_the_sources_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["sources"]) == 0
+    listed = capsys.readouterr().out
+    assert all(kind in listed for kind in SOURCES)
+
+
+@pytest.mark.parametrize("argument", ["kaggle-emotions", "nothing=file.csv", "swmh="])
+def test_a_wrong_source_is_refused_with_the_kinds(argument: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["fit", "--labelled", argument, "--out", "x"])
+    assert "suicide-detection" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("share", ["1", "-0.1", "half"])
+def test_a_wrong_share_is_refused(share: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["fit", "--labelled", "labelled=x.csv", "--out", "x", "--held-out", share])
+    assert "--held-out" in capsys.readouterr().err
 
 
 def test_figures_count_known_targets_alone() -> None:
@@ -52,9 +65,3 @@ def test_figures_count_known_targets_alone() -> None:
     depressed = found.labels["depressed"]
     assert (depressed.texts, depressed.positives, depressed.precision, depressed.recall) == (3, 2, 1.0, 0.5)
     assert depressed.f1 == pytest.approx(2 / 3)
-
-
-def test_the_table_shows_every_set() -> None:
-    found = figures(torch.tensor([[0.9, 0.1, 0.1, 0.1]]), [(1.0, 0.0, 0.0, 0.0)])
-    shown = table(Report({"some_set": found}, {"card": found}, ()))
-    assert "| some_set |" in shown and "| card | 1 | 1.000 | 1.000 |" in shown

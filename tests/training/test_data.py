@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from training.corpus import Mix, documents, neutral_comments, stage_one
+from training.corpus import Mix, documents, neutral_comments, short_rows
 from training.data import (
     Comment,
     Question,
@@ -119,11 +119,11 @@ def test_a_fifth_of_the_questions_is_held_out_for_good() -> None:
     assert 150 < sum(held) < 250
 
 
-def test_stage_one_never_sees_a_held_out_question(data: Path) -> None:
+def test_training_never_sees_a_held_out_question(data: Path) -> None:
     rows = "".join(f"{number},stress,t,question{number}\n" for number in range(50))
     data.joinpath("counselchat_questions.csv").write_text("question_id,topic,title,text\n" + rows, encoding="utf-8")
     held = {question.text for question in load_counselchat(data) if question.held_out}
-    texts = {row.text for row in stage_one(data, Mix(synthetic=3), seed=0)}
+    texts = {row.text for row in short_rows(data, Mix(synthetic=3, line_repeats=1, counselchat_repeats=1), seed=0)}
     assert held and texts.isdisjoint(held)
 
 

@@ -17,6 +17,7 @@ from training.model import (
     Shape,
     TrainingModel,
     known_bce,
+    known_cross_entropy,
     load_model,
     new_model,
     save_half,
@@ -78,7 +79,7 @@ def test_gradients_are_those_of_transformers() -> None:
     inputs = batch()
     outputs = reference(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"])
     known_bce(outputs.logits, inputs["labels"]).backward()
-    TrainingModel(model, [LogitGroup(len(LABELS), 1.0)])(**inputs)["loss"].backward()
+    TrainingModel(model, [LogitGroup(len(LABELS), 1.0, known_bce)])(**inputs)["loss"].backward()
 
     wanted = {name: parameter.grad for name, parameter in reference.named_parameters()}
     for name, parameter in model.named_parameters():
@@ -99,9 +100,23 @@ def test_each_group_of_logits_has_a_loss_of_its_own() -> None:
     inputs = batch()
     inputs["labels"][:, 1:] = UNKNOWN
     model = tiny()
-    weighted = TrainingModel(model, [LogitGroup(1, 0.5), LogitGroup(3, 9.0)])(**inputs)
+    weighted = TrainingModel(model, [LogitGroup(1, 0.5, known_bce), LogitGroup(3, 9.0, known_bce)])(**inputs)
     expected = known_bce(weighted["logits"][:, :1], inputs["labels"][:, :1])
     torch.testing.assert_close(weighted["loss"], 0.5 * expected)
+
+
+def test_classes_are_learned_by_cross_entropy_where_they_are_known() -> None:
+    logits = torch.tensor([[2.0, -1.0, 0.0], [0.5, 3.0, 1.0]])
+    found = known_cross_entropy(logits, torch.tensor([[0.0, 1.0, 0.0], [UNKNOWN] * 3]))
+    torch.testing.assert_close(found, torch.nn.functional.cross_entropy(logits[:1], torch.tensor([1])))
+    assert known_cross_entropy(logits, torch.full((2, 3), UNKNOWN)) == 0.0
+
+
+def test_a_group_without_weight_is_not_trained() -> None:
+    model = tiny()
+    TrainingModel(model, [LogitGroup(2, 1.0, known_bce), LogitGroup(2, 0.0, known_bce)])(**batch())["loss"].backward()
+    gradient = model.classifier.out_proj.weight.grad
+    assert gradient is not None and gradient[:2].any() and not gradient[2:].any()
 
 
 def test_positions_are_tiled() -> None:

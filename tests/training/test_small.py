@@ -8,22 +8,24 @@ import pytest
 from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, Trainer
 
-from training.card import write_card
+from tests.training.conftest import EMOTION_LINES
 from training.corpus import Mix
 from training.errors import QualityError
-from training.evaluation import Report
 from training.labels import LABELS
 from training.model import Shape
-from training.scoring import Scorer, figures
-from training.small import Recipe, train_small
+from training.recipe import EMBEDDED
+from training.small import SmallPlan, train_small
 from training.smoke import write_smoke
+from training.stages import Hardware
 
-TINY = replace(
-    Recipe(),
+TINY = SmallPlan(
+    recipe=replace(
+        EMBEDDED, stages=tuple(replace(stage, rows=100, budget=20_000) for stage in EMBEDDED.stages), save_steps=1000
+    ),
     shape=Shape(hidden=16, layers=2, heads=2, intermediate=16, window=8, max_tokens=300, vocab=400),
-    mix=Mix(synthetic=60, documents=2, longest_document=300),
-    save_steps=1,
+    mix=Mix(emotion_journals=20, synthetic=60, line_repeats=1, documents=2, longest_document=300, rehearsal=0.01),
 )
+CPU = Hardware(cuda=False, bf16=False)
 
 
 @pytest.fixture(scope="module")
@@ -32,13 +34,11 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]
     data, out, work = (tmp_path_factory.mktemp(name) for name in ("data", "out", "work"))
     emotions = data / "goemotions"
     emotions.mkdir()
-    names = "admiration amusement approval caring curiosity desire excitement gratitude joy love optimism pride "
-    names += "realization relief surprise neutral sadness grief fear nervousness"
-    (emotions / "labels.txt").write_text(names.replace(" ", "\n"), encoding="utf-8")
-    rows = "".join(f"Comment {number}\t15\tid{number}\n" for number in range(200))
+    (emotions / "labels.txt").write_text(EMOTION_LINES, encoding="utf-8")
+    rows = "".join(f"Comment {number}\t17\tid{number}\n" for number in range(200))
     (emotions / "train.tsv").write_text(rows, encoding="utf-8")
     (data / "counselchat_questions.csv").write_text("question_id,topic,title,text\n3,stress,a,b\n", encoding="utf-8")
-    train_small(TINY, data, out, work)
+    train_small(TINY, data, out, work, CPU)
     return data, out, work
 
 
@@ -58,7 +58,7 @@ def test_finished_stages_are_not_repeated(
 ) -> None:
     data, out, work = folders
     monkeypatch.setattr(Trainer, "train", _refuse)
-    train_small(TINY, data, tmp_path, work)
+    train_small(TINY, data, tmp_path, work, CPU)
     first, second = (load_file(folder / "model.safetensors") for folder in (out, tmp_path))
     assert first.keys() == second.keys()
     assert all(first[name].equal(second[name]) for name in first)
@@ -75,11 +75,9 @@ def test_a_checkpoint_that_fails_the_cards_examples_is_refused(folders: tuple[Pa
     assert not (out / "smoke.jsonl").exists()
 
 
-def test_the_card_tells_the_figures(folders: tuple[Path, Path, Path], tmp_path: Path) -> None:
+def test_the_folder_says_what_it_was_made_from(folders: tuple[Path, Path, Path]) -> None:
     _, out, _ = folders
-    (tmp_path / "config.json").write_bytes((out / "config.json").read_bytes())
-    found = figures(Scorer(out).scores(["a text"]), [(1.0, 0.0, 0.0, 0.0)])
-    write_card(tmp_path, TINY, Report({"some_set": found}, {"card": found}, ()))
-    card = (tmp_path / "README.md").read_text(encoding="utf-8")
-    assert "0 neutral, 1 depressed, 2 anxious, 3 stressed" in card
-    assert "| some_set |" in card and "$" not in card
+    record = json.loads((out / "training.json").read_text(encoding="utf-8"))
+    assert record["mix"]["synthetic"] == 60
+    assert [stage["name"] for stage in record["recipe"]["stages"]] == ["stage1", "stage2", "stage2_long"]
+    assert all(len(digest) == 64 for digest in record["data"].values())

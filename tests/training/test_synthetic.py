@@ -7,19 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from training.grammar import GrammarName, GrammarSource, SentenceWriter, load_grammar
 from training.labels import LABELS, RISK_LABELS, targets
 from training.noise import noisy
-from training.probes import load_probes
-from training.synthetic import (
-    Entry,
-    EntryWriter,
-    GrammarName,
-    Reserved,
-    SentenceWriter,
-    entries,
-    load_grammar,
-    normalized,
-)
+from training.probes import all_probes, load_probes
+from training.sentences import Reserved, normalized
+from training.synthetic import Entry, EntryWriter, MixedSource, entries, entry_writer
 
 SENTENCES = 20_000
 
@@ -50,9 +43,9 @@ def test_neutral_is_exclusive_and_no_slot_stays_open(seed: int, name: GrammarNam
         assert "{" not in entry.text and "}" not in entry.text
 
 
-def test_every_label_and_pair_occurs() -> None:
+def test_every_label_and_number_of_labels_occurs() -> None:
     seen = {entry.labels for entry in entries("train", 2000, 0)}
-    assert {len(labels) for labels in seen} == {0, 1, 2}
+    assert {len(labels) for labels in seen} == {0, 1, 2, 3}
     assert frozenset().union(*seen) == set(RISK_LABELS)
 
 
@@ -83,8 +76,8 @@ def test_the_grammars_share_no_template_and_no_sentence() -> None:
 
 def test_no_probe_can_be_generated() -> None:
     reserved = Reserved()
-    probes = {normalized(probe.text) for probe in load_probes()}
-    assert all(probe.text in reserved for probe in load_probes())
+    probes = {normalized(probe.text) for probe in all_probes()}
+    assert all(probe.text in reserved for probe in all_probes())
     assert sentences("train").isdisjoint(probes)
     assert sentences("heldout", 5000).isdisjoint(probes)
 
@@ -95,20 +88,33 @@ def test_close_copies_of_the_card_are_reserved() -> None:
 
 
 def test_probes_are_many_and_consistent() -> None:
-    probes = load_probes()
-    assert len(probes) >= 60
+    probes = all_probes()
+    assert len(load_probes("first")) >= 60 and len(load_probes("second")) >= 250
     assert len({normalized(probe.text) for probe in probes}) == len(probes)
     assert {probe.family for probe in probes} == {
-        *("card", "paraphrase", "negation", "other_person", "recovery", "idiom", "mixed", "everyday")
+        *("card", "paraphrase", "negation", "other_person", "recovery", "idiom", "mixed", "everyday"),
+        *("tense", "voice", "passage"),
     }
     assert all(probe.labels <= set(RISK_LABELS) for probe in probes)
 
 
 def test_a_journal_expresses_its_labels_beside_other_sentences() -> None:
-    writer = EntryWriter(load_grammar("train"), seed=3)
+    writer = entry_writer("train", seed=3)
     written: list[Entry] = [writer.journal(8) for _ in range(50)]
     assert {bool(entry.labels) for entry in written} == {True, False}
     assert all(len(entry.text.split()) > 10 for entry in written)
+
+
+def test_sources_are_mixed_by_their_share() -> None:
+    rng = random.Random(0)
+    grammars = (GrammarSource(load_grammar(name), rng) for name in ("train", "heldout"))
+    source = MixedSource(*grammars, share=0.3, rng=rng)
+    heldout = {template for family in load_grammar("heldout").families for template in family.templates}
+    assert heldout
+    drawn = [source.feeling("anxious") for _ in range(300)]
+    assert all(sentence.expressed == {"anxious"} for sentence in drawn)
+    assert 50 < sum(sentence.family == "state" for sentence in drawn) < 300
+    assert EntryWriter(source, rng).short().text
 
 
 def test_targets_refuse_what_is_no_risk_label() -> None:
