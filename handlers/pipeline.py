@@ -8,14 +8,24 @@ goes wrong with it becomes its own answer and nobody else's.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
-from handlers.core.errors import UNKNOWN_LABEL, LanternError, StartupError
+from handlers.core.answered import Answered
+from handlers.core.errors import (
+    DEADLINE_EXCEEDED,
+    INTERNAL,
+    NON_FINITE_SCORES,
+    UNKNOWN_LABEL,
+    ErrorKind,
+    LanternError,
+    StartupError,
+)
 from handlers.core.events import BatchDone, EventSink, ItemFailed, Loaded
 from handlers.core.lengths import LengthLimits, TokenSpan, count_covered, select_spans
 from handlers.core.manifest import Manifest
+from handlers.core.policy_case import Fault
 from handlers.core.schema import ClassifyRequest, ClassifyResponse, InputReport, ModelReport, Timing
 from handlers.core.scores import combine_windows, score_labels
 from handlers.core.settings import Settings
@@ -32,8 +42,25 @@ from handlers.runtime.executor import Clock, Execution, Executor
 from handlers.runtime.faults import FaultBarrier
 from handlers.runtime.tokenizer import TokenizedText
 
+_FAULTS: dict[ErrorKind, tuple[Fault, ...]] = {
+    DEADLINE_EXCEEDED: ("model_timeout",),
+    INTERNAL: (),
+    NON_FINITE_SCORES: (),
+}
+"""Errors of ours that leave a text without scores, and what the policy is to know of them."""
+
 SPECIAL_TOKENS = 2
 """``<s>`` and ``</s>`` of every model input."""
+
+
+class Decider(Protocol):
+    """What turns answers into offers of help, and keeps a record of it."""
+
+    def decide(self, answered: Answered) -> dict[str, Any]:
+        """Return the ``escalation`` of one answer."""
+
+    def record(self) -> None:
+        """Write down what was decided since the last call."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +106,7 @@ class Pipeline:
         served_as: the name and version that answers carry.
         sink: where events go.
         clock: seconds from any origin, monotone.
+        decider: decides on every answer; without one ``escalation`` is ``None``.
 
     Raises:
         StartupError: the tokenizer or graph does not load, or a smoke entry comes out wrong.
@@ -91,11 +119,13 @@ class Pipeline:
         served_as: ServedModel,
         sink: EventSink,
         clock: Clock = time.perf_counter,
+        decider: Decider | None = None,
     ) -> None:
         started = clock()
         manifest = bundle.manifest
         self._settings = settings
         self._sink = sink
+        self._decider = decider
         self._clock = clock
         self._barrier = FaultBarrier(sink)
         self._rules = bundle.label_rules()
@@ -123,6 +153,8 @@ class Pipeline:
         calls = [self._decode(request) for request in requests]
         items = [item for call in calls for item in call.items if isinstance(item, _Item)]
         self._answer(items, deadline)
+        if self._decider is not None:
+            self._escalate_all(items, self._decider)
         outcomes = [call.outcome() for call in calls]
         for item in (item for call in calls for item in call.items):
             result = item if isinstance(item, LanternError) else item.result
@@ -183,11 +215,17 @@ class Pipeline:
         item.tokenize_s = self._clock() - started
 
     def _check_labels(self, request: ClassifyRequest) -> None:
+        context = request.context
+        for index, entry in enumerate(context.history):
+            self._check_known(entry.scores, f"context.history[{index}].scores")
+        for index, label in enumerate(context.active):
+            self._check_known((label,), f"context.active[{index}]")
+
+    def _check_known(self, labels: Iterable[str], field: str) -> None:
         known = {rule.name for rule in self._rules}
-        for index, entry in enumerate(request.context.history):
-            if not known.issuperset(entry.scores):
-                message = f"a label that this model does not have; it has {', '.join(sorted(known))}"
-                raise LanternError(UNKNOWN_LABEL, message, f"context.history[{index}].scores")
+        if not known.issuperset(labels):
+            message = f"a label that this model does not have; it has {', '.join(sorted(known))}"
+            raise LanternError(UNKNOWN_LABEL, message, field)
 
     def _run(self, items: list[_Item], deadline: float) -> Execution:
         inputs: list[list[int]] = []
@@ -222,6 +260,38 @@ class Pipeline:
             tokenize=_milliseconds(item.tokenize_s), run=_milliseconds(item.run_s), decide=_milliseconds(decide_s)
         )
         item.result = ClassifyResponse(labels=labels, input=report, model=self._model, timing_ms=timing)
+
+    def _escalate_all(self, items: list[_Item], decider: Decider) -> None:
+        for item in items:
+            self._escalate(item, decider)
+        decider.record()
+
+    def _escalate(self, item: _Item, decider: Decider) -> None:
+        """Decide on an answer, and on a text that a fault of ours has left without one.
+
+        A decision that fails is a fault of ours as well: the answer is then an error, never one that looks
+        as if no help were called for.
+        """
+        started = self._clock()
+        result = item.result
+        if isinstance(result, ClassifyResponse):
+            answered = Answered(item.request, self._model, result.labels, result.input)
+            decided = self._barrier.attempt(lambda: decider.decide(answered))
+            decide_ms = round(result.timing_ms.decide + _milliseconds(self._clock() - started), 3)
+            item.result = (
+                decided
+                if isinstance(decided, LanternError)
+                else result.model_copy(
+                    update={
+                        "escalation": decided,
+                        "timing_ms": result.timing_ms.model_copy(update={"decide": decide_ms}),
+                    }
+                )
+            )
+        elif isinstance(result, LanternError) and result.kind in _FAULTS:
+            answered = Answered(item.request, self._model, faults=_FAULTS[result.kind])
+            decided = self._barrier.attempt(lambda: decider.decide(answered))
+            item.result = result if isinstance(decided, LanternError) else result.with_escalation(decided)
 
     def _each(self, items: list[_Item], stage: Callable[[_Item], None]) -> None:
         for item in items:

@@ -15,9 +15,10 @@ from ts.metrics.dimension import Dimension
 from ts.metrics.metric_type_enum import MetricTypes
 
 from handlers.core.errors import DRAINING, RETRY_AFTER_S, LanternError, StartupError
-from handlers.core.events import BatchDone, Event, Fault, ItemFailed, event_line
+from handlers.core.events import BatchDone, Decided, Event, Fault, ItemFailed, PolicyChanged, RecordsFailed, event_line
 from handlers.core.settings import Settings, parse_settings
 from handlers.core.wire import JSON, PLAIN_TEXT, Outcome, RawRequest, error_outcome
+from handlers.escalation import Escalation
 from handlers.gate import Gate
 from handlers.pipeline import Pipeline, ServedModel
 from handlers.relay import EventRelay
@@ -27,6 +28,7 @@ from handlers.runtime.onnx import available_cores
 logger = logging.getLogger("lantern")
 
 BUNDLE_FOLDER = "bundle"
+MEASURED = (BatchDone, ItemFailed, Decided, PolicyChanged, RecordsFailed)
 _NO_BODY = RawRequest(b"", "")
 
 
@@ -72,15 +74,16 @@ class SentimentHandler:
         verify_bundle(bundle)
         model = context.manifest["model"]
         served_as = ServedModel(model["modelName"], str(model["modelVersion"]))
-        return Pipeline(bundle, _settings(context.model_yaml_config), served_as, self._report)
+        settings = _settings(context.model_yaml_config)
+        escalation = Escalation(settings, bundle.label_rules(), self._report)
+        return Pipeline(bundle, settings, served_as, self._report, decider=escalation)
 
     def _report(self, event: Event) -> None:
         """Log what a person may have to act on now; measure everything else once its answer has left."""
-        if isinstance(event, (BatchDone, ItemFailed)):
+        if isinstance(event, MEASURED):
             self._relay(event)
-        else:
-            level = logging.ERROR if isinstance(event, Fault) else logging.INFO
-            logger.log(level, "%s", event_line(event))
+        if not isinstance(event, (BatchDone, ItemFailed, Decided)):
+            logger.log(logging.ERROR if _needs_somebody(event) else logging.INFO, "%s", event_line(event))
 
     def _measure_event(self, event: Event) -> None:
         if isinstance(event, BatchDone):
@@ -91,6 +94,16 @@ class SentimentHandler:
                 self._observe("lantern_stage_seconds", seconds, Dimension("Stage", stage))
         elif isinstance(event, ItemFailed):
             self._count("lantern_errors_total", 1, Dimension("Code", event.code))
+        elif isinstance(event, Decided):
+            self._count("lantern_decisions_total", 1, Dimension("Tier", event.tier))
+            for action, status, reason in event.actions:
+                named = zip(("Action", "Status", "Reason"), (action, status, reason or "none"), strict=True)
+                self._count("lantern_actions_total", 1, *(Dimension(name, value) for name, value in named))
+        elif isinstance(event, PolicyChanged):
+            self._count("lantern_policy_changes_total", 1, Dimension("Outcome", event.outcome))
+        elif isinstance(event, RecordsFailed):
+            self._count("lantern_record_failures_total", 1)
+            self._count("lantern_records_lost_total", event.lost)
 
     def _count(self, name: str, value: int, *dimensions: Dimension) -> None:
         self._measure(name, value, "count", MetricTypes.COUNTER, dimensions)
@@ -103,6 +116,11 @@ class SentimentHandler:
     ) -> None:
         if self._metrics is not None:  # TorchServe takes no metrics while a worker loads
             self._metrics.add_metric(name, value, unit, dimensions=list(dimensions), metric_type=kind)
+
+
+def _needs_somebody(event: Event) -> bool:
+    refused = isinstance(event, PolicyChanged) and event.outcome == "refused"
+    return refused or isinstance(event, (Fault, RecordsFailed))
 
 
 def _settings(model_config: dict[str, Any]) -> Settings:

@@ -130,7 +130,8 @@ class Calibration(_Frozen):
     def rule(self, label: str) -> LabelRule:
         """Return how ``label`` is scored and decided."""
         found = self.labels[label]
-        return LabelRule(label, found.on, found.scale, found.offset)
+        off = None if found.objective == NO_OBJECTIVE else found.off
+        return LabelRule(label, found.on, found.scale, found.offset, off)
 
 
 def parse_calibration(payload: str | bytes, where: str) -> Calibration:

@@ -9,8 +9,9 @@ Messages are written by us and never quote a request: no text, no token, no valu
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 
 @dataclass(frozen=True)
@@ -76,17 +77,26 @@ class LanternError(Exception):
         kind: the row of ``ERROR_TABLE``.
         message: what happened and what to do, without any of the caller's text.
         field: path of the offending field, such as ``entries[3].options.over_length``.
+        escalation: what to offer the writer although there is no answer; where a fault of ours took the scores.
     """
 
-    def __init__(self, kind: ErrorKind, message: str, field: str | None = None) -> None:
+    def __init__(
+        self, kind: ErrorKind, message: str, field: str | None = None, escalation: Mapping[str, Any] | None = None
+    ) -> None:
         super().__init__(f"{kind.code}: {message}" + (f" (field {field})" if field else ""))
         self.kind = kind
         self.message = message
         self.field = field
+        self.escalation = escalation
 
     def under(self, prefix: str) -> LanternError:
         """Return the same error with its field below ``prefix``."""
-        return LanternError(self.kind, self.message, f"{prefix}.{self.field}" if self.field else prefix)
+        field = f"{prefix}.{self.field}" if self.field else prefix
+        return LanternError(self.kind, self.message, field, self.escalation)
+
+    def with_escalation(self, escalation: Mapping[str, Any]) -> LanternError:
+        """Return the same error with what to offer the writer."""
+        return LanternError(self.kind, self.message, self.field, escalation)
 
 
 class StartupError(Exception):

@@ -53,7 +53,43 @@ class Fault:
     place: str
 
 
-Event = Loaded | BatchDone | ItemFailed | Fault
+@dataclass(frozen=True)
+class Decided:
+    """One decision: its tier, its actions as ``(action, status, reason)``, each once, and whether it was uncertain."""
+
+    tier: str
+    actions: tuple[tuple[str, str, str], ...]
+    uncertain: bool
+
+
+@dataclass(frozen=True)
+class PolicyChanged:
+    """The policy file changed: ``reloaded``, or ``refused`` with the reason, and the one before it stays in force."""
+
+    outcome: str
+    sha256: str
+    message: str
+
+
+@dataclass(frozen=True)
+class RecordsOpened:
+    """Where the chain of decision records stands at the start: an anchor for whoever keeps it elsewhere."""
+
+    last_hash: str
+    torn_bytes: int
+    keyed: bool
+
+
+@dataclass(frozen=True)
+class RecordsFailed:
+    """Decisions could not be recorded: how many wait for the next attempt, and how many are lost."""
+
+    message: str
+    waiting: int
+    lost: int
+
+
+Event = Loaded | BatchDone | ItemFailed | Fault | Decided | PolicyChanged | RecordsOpened | RecordsFailed
 
 
 class EventSink(Protocol):

@@ -13,14 +13,29 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, ValidationError
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+)
 from pydantic_core import ErrorDetails
 
 from handlers.core.errors import INVALID_JSON, INVALID_REQUEST, INVALID_TEXT, UNKNOWN_LOCALE, ErrorKind, LanternError
+from handlers.core.policy_model import Action, Tier
 
 MAX_ENTRIES: Final = 64
 """Requests in one ``entries`` call."""
 
+MAX_CONTEXT: Final = 1000
+"""Entries of any list in ``context``."""
+
+_YEARS: Final = range(2000, 3000)
 _LOCALE = re.compile(r"[a-z]{2,3}(-[A-Z][a-z]{3})?(-([A-Z]{2}|[0-9]{3}))?")
 _FIELD_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
 _FIELD_KINDS: Final[dict[str, ErrorKind]] = {"text": INVALID_TEXT, "locale": UNKNOWN_LOCALE}
@@ -72,9 +87,16 @@ def _parse_time(value: object) -> object:
     return value
 
 
+def _check_year(value: datetime) -> datetime:
+    if value.year not in _YEARS:
+        raise ValueError(f"not a time of the years {_YEARS.start} to {_YEARS.stop - 1}")
+    return value
+
+
 Text = Annotated[str, BeforeValidator(_check_text)]
 Locale = Annotated[str, BeforeValidator(_check_locale)]
 Time = Annotated[AwareDatetime, BeforeValidator(_parse_time)]
+Now = Annotated[Time, AfterValidator(_check_year)]
 Identifier = Annotated[str, Field(min_length=1, max_length=256)]
 Score = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
 
@@ -115,11 +137,42 @@ class HistoryEntry(_Strict):
     scores: dict[str, Score]
 
 
-class Context(_Strict):
-    """What the application knows about the writer."""
+class LastAction(_Strict):
+    """An action that was carried out. ``tier``: of the decision that it came from, where the caller kept it."""
 
+    action: Action | Literal["help_link"]
+    at: Time
+    tier: Tier | None = None
+
+
+class Confirmation(_Strict):
+    """Who confirmed which entry. Whoever is neither ``human`` nor ``user`` confirms nothing."""
+
+    entry_id: Identifier
+    by: Identifier
+
+
+class Context(_Strict):
+    """What the application knows about the writer; whatever is left out is not known.
+
+    Attributes:
+        now: time of the decision, with the person's own offset from UTC: quiet hours are read from it. Nothing is
+            put in its place: a rule that needs a time and has none counts as uncertain.
+        age_band, subject, contact_unsafe: of the person; whom the text is about; whether the contact is a danger.
+        active: the labels that the last decision returned as active.
+        history: scores of earlier entries; read only with consent to ``use_history``.
+        last_actions: what was carried out before.
+        confirmation: of a proposed action.
+    """
+
+    now: Now | None = None
     age_band: Literal["adult", "minor"] | None = None
-    history: tuple[HistoryEntry, ...] = Field(default=(), strict=False)
+    subject: Literal["self", "other"] | None = None
+    contact_unsafe: bool = False
+    active: tuple[Identifier, ...] = Field(default=(), strict=False, max_length=MAX_CONTEXT)
+    history: tuple[HistoryEntry, ...] = Field(default=(), strict=False, max_length=MAX_CONTEXT)
+    last_actions: tuple[LastAction, ...] = Field(default=(), strict=False, max_length=MAX_CONTEXT)
+    confirmation: Confirmation | None = None
 
 
 class Options(_Strict):
@@ -195,7 +248,7 @@ class Timing(_Out):
 class ClassifyResponse(_Out):
     """The answer for one text.
 
-    ``escalation`` is ``None`` while the bundle carries no policy: no decision was made.
+    ``escalation`` is ``None`` only where the pipeline runs without a policy, as in an evaluation.
     """
 
     labels: tuple[LabelScore, ...]
@@ -311,8 +364,11 @@ def response_fields(response: ClassifyResponse) -> dict[str, Any]:
 
 
 def error_fields(error: LanternError) -> dict[str, Any]:
-    """Return the error envelope as JSON fields."""
-    return {"error": {"code": error.kind.code, "message": error.message, "field": error.field}}
+    """Return the error envelope as JSON fields, with ``escalation`` beside it where there is one."""
+    fields: dict[str, Any] = {"error": {"code": error.kind.code, "message": error.message, "field": error.field}}
+    if error.escalation is not None:
+        fields["escalation"] = error.escalation
+    return fields
 
 
 def _parse_entry(entry: object, path: str) -> ClassifyRequest | LanternError:

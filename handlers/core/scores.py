@@ -25,12 +25,14 @@ class LabelRule:
         name: of the label.
         threshold: calibrated score from which the label is positive.
         scale, offset: the calibrated score is ``sigmoid(scale * logit + offset)``; ``scale`` is positive.
+        off: calibrated score below which a label that was active is so no longer; ``None`` without a calibration.
     """
 
     name: str
     threshold: float = DEFAULT_THRESHOLD
     scale: float = 1.0
     offset: float = 0.0
+    off: float | None = None
 
     def score(self, logit: float) -> float:
         """Return the calibrated score of ``logit``, from 0 to 1."""

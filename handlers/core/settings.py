@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from handlers.core.errors import StartupError
 from handlers.core.manifest import RuntimeName
 
 Device = Literal["auto", "cpu", "cuda"]
+
+
+def _check_absolute(value: str | None) -> str | None:
+    if value is not None and not value.startswith("/"):
+        raise ValueError("a path must be absolute: a worker's working folder is its host's affair")
+    return value
+
+
+FilePath = Annotated[str | None, AfterValidator(_check_absolute)]
 
 
 class Settings(BaseModel):
@@ -26,6 +35,10 @@ class Settings(BaseModel):
         deadline_s: seconds after which the rest of a batch is answered ``deadline_exceeded``;
             keep it under TorchServe's ``responseTimeout``, which kills the worker.
         warm_up: whether to run every length regime once before reporting ready.
+        policy: the escalation policy, an absolute path that the platform may mount over; the one in the
+            archive where it is left out. So are ``crisis_lines`` and ``self_help``.
+        policy_reload_s: seconds between looks at the policy file.
+        records: file of decision records, ``NAME.jsonl``; without it none are kept.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -39,6 +52,11 @@ class Settings(BaseModel):
     max_padding: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.1
     deadline_s: Annotated[float, Field(gt=0.0)] = 110.0
     warm_up: bool = True
+    policy: FilePath = None
+    policy_reload_s: Annotated[float, Field(gt=0.0)] = 5.0
+    crisis_lines: FilePath = None
+    self_help: FilePath = None
+    records: FilePath = None
 
 
 def parse_settings(section: dict[str, Any]) -> Settings:

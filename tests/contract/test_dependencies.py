@@ -9,21 +9,28 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("handlers", "export", "client", "server", "training", "benchmarks")
+PACKAGES = ("handlers", "export", "client", "server", "training", "benchmarks", "evaluation")
 
 CORE, RUNTIME, PIPELINE, GATE = "handlers.core", "handlers.runtime", "handlers.pipeline", "handlers.gate"
+RELAY = "handlers.relay"
+ESCALATION, POLICY_FILE, RECORDS = "handlers.escalation", "handlers.policy_source", "handlers.records_file"
 ENTRY = "handlers.torchserve_entry"
 ALLOWED = {
     CORE: {CORE},
     GATE: set[str](),
+    RELAY: {CORE},
+    POLICY_FILE: {CORE},
+    RECORDS: {CORE},
+    ESCALATION: {CORE, POLICY_FILE, RECORDS},
     RUNTIME: {CORE, RUNTIME},
     PIPELINE: {CORE, RUNTIME},
-    ENTRY: {CORE, RUNTIME, PIPELINE, GATE},
+    ENTRY: {CORE, RUNTIME, PIPELINE, GATE, RELAY, ESCALATION},
     "handlers": set[str](),
     "export": {"export", "handlers", CORE, RUNTIME, PIPELINE},
     "client": {"client", CORE},
     "server": {"server", GATE},
     "training": {"training", "export", CORE, RUNTIME, PIPELINE},
+    "evaluation": {"evaluation", "export", CORE, RUNTIME, PIPELINE},
     "benchmarks": {"benchmarks", "client", "export", CORE, RUNTIME, PIPELINE},
 }
 """What each part may import of this repository. ``handlers`` alone is the empty package itself."""

@@ -24,7 +24,7 @@ from training.model import (
     tile_positions,
     without_auxiliary,
 )
-from training.tokenizer import SPECIAL_TOKENS, train_tokenizer
+from training.tokenizer import SPECIAL_TOKENS, UNKNOWN_ID, train_tokenizer
 
 TINY = Shape(hidden=16, layers=2, heads=2, intermediate=32, window=8, max_tokens=64, vocab=300, dropout=0.0)
 TEXT = "I went to the market and the market was full of people, and I am fine."
@@ -153,9 +153,15 @@ def test_batches_hold_every_text_once_within_the_budget(lengths: list[int], seed
         assert len(found) == 1 or len(found) * max(lengths[index] for index in found) <= 256
 
 
-def test_leading_texts_come_first() -> None:
-    batches = list(TokenBudgetSampler([3] * 50, budget=30, rows=8, seed=0, leading=20))
-    assert sorted(index for found in batches[:3] for index in found) == list(range(20))
+def test_hidden_tokens_are_hidden_in_training_alone() -> None:
+    inputs = batch()
+    model = TrainingModel(tiny(), [LogitGroup(len(LABELS), 1.0, known_bce)], token_dropout=0.5)
+    torch.manual_seed(0)
+    gaps = model.train()._with_gaps(inputs["input_ids"])
+    changed = gaps != inputs["input_ids"]
+    assert changed.any() and (gaps[changed] == UNKNOWN_ID).all()
+    assert torch.equal(gaps[:, 0], inputs["input_ids"][:, 0])  # <s> is never hidden
+    assert torch.equal(model.eval()._with_gaps(inputs["input_ids"]), inputs["input_ids"])
 
 
 def test_collate_pads_to_the_longest() -> None:

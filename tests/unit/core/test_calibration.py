@@ -44,7 +44,7 @@ def test_a_calibration_survives_being_written_and_read() -> None:
     calibration = parse()
 
     assert parse_calibration(calibration.model_dump_json(), "x") == calibration
-    assert calibration.rule("depressed") == LabelRule("depressed", 0.52, 1.1, -0.2)
+    assert calibration.rule("depressed") == LabelRule("depressed", 0.52, 1.1, -0.2, 0.45)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,253 @@
+"""The decision: a pure function of case, policy, directory and catalogue. Same input, same bytes.
+
+``python -m handlers.core.policy`` replays recorded cases, explains one, and renders the policy as a page.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from handlers.core.directory import Directory, ShownLine
+from handlers.core.policy_case import Case
+from handlers.core.policy_model import Action, Done, Policy, Tier
+from handlers.core.policy_reading import Finding, Outcome, Reading, Reason, Situation, Status, highest, read
+from handlers.core.policy_rules import (
+    FLAG_RULES,
+    GATES,
+    LINE_RULES,
+    NOT_GLOBAL,
+    TIER_RULES,
+    UNCERTAINTY_RULES,
+    actions_of,
+)
+from handlers.core.selfhelp import Catalogue
+
+
+@dataclass(frozen=True, slots=True)
+class ActionDecision:
+    """What is to become of one action.
+
+    Attributes:
+        action: of the tier, added by uncertainty, or ``help_link``, which stands in for an offer of self-help.
+        status, reason: ``reason`` is there where the action is suppressed or deferred.
+        not_before: RFC 3339, where it is deferred.
+        items: ids in the self-help catalogue, where ``offer_self_help`` is planned.
+        url: of ``help_link``.
+    """
+
+    action: Done
+    status: Status
+    reason: Reason | None = None
+    not_before: str | None = None
+    items: tuple[str, ...] | None = None
+    url: str | None = None
+
+    def fields(self) -> dict[str, Any]:
+        """Return the action as JSON fields; ``items`` and ``url`` only where they apply."""
+        fields: dict[str, Any] = {
+            "action": self.action,
+            "status": self.status,
+            "reason": self.reason,
+            "not_before": self.not_before,
+        }
+        if self.items is not None:
+            fields["items"] = list(self.items)
+        if self.url is not None:
+            fields["url"] = self.url
+        return fields
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The decision. No field can hold a text.
+
+    Attributes:
+        id: of the case.
+        tier: the response that is called for; never a statement about the person.
+        actions: in order.
+        lines: crisis lines to show, in order.
+        rules_fired: ids of ``policy_rules``, in its order.
+        uncertainty, flags: ids of the rules that say what is not known, and what to tell the person.
+        active: labels that are active; to be handed back as ``context.active`` with the next entry.
+    """
+
+    id: str | None
+    tier: Tier
+    actions: tuple[ActionDecision, ...]
+    lines: tuple[ShownLine, ...]
+    rules_fired: tuple[str, ...]
+    uncertainty: tuple[str, ...]
+    flags: tuple[str, ...]
+    active: tuple[str, ...]
+
+    def fields(self) -> dict[str, Any]:
+        """Return the decision as JSON fields."""
+        return {
+            "id": self.id,
+            "tier": self.tier,
+            "actions": [action.fields() for action in self.actions],
+            "lines": [line.model_dump(mode="json") for line in self.lines],
+            "rules_fired": list(self.rules_fired),
+            "uncertainty": list(self.uncertainty),
+            "flags": list(self.flags),
+            "active": list(self.active),
+        }
+
+    def encode(self) -> str:
+        """Return the decision as one line of JSON; the same decision is always the same line, in ASCII."""
+        return json.dumps(self.fields(), allow_nan=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Fired:
+    """A rule that applied, to what, and why in words. ``outcome`` is there for gates."""
+
+    rule: str
+    why: str
+    action: Action | None = None
+    outcome: Outcome | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """A decision and how it came about.
+
+    ``tier_before`` is what the rules found before models were capped at their ``max_tier``.
+    """
+
+    decision: Decision
+    reading: Reading
+    findings: tuple[Finding, ...]
+    tier_before: Tier
+    uncertainty: tuple[Fired, ...]
+    flags: tuple[Fired, ...]
+    gates: tuple[Fired, ...]
+    lines: tuple[Fired, ...]
+
+
+def decide(case: Case, policy: Policy, directory: Directory, catalogue: Catalogue) -> Decision:
+    """Decide one case. No clock, no network, no file: whatever is decided follows from the arguments."""
+    return trace(case, policy, directory, catalogue).decision
+
+
+def trace(case: Case, policy: Policy, directory: Directory, catalogue: Catalogue) -> Trace:
+    """Decide one case and keep how the decision came about."""
+    reading = read(case, policy)
+    findings = tuple(finding for rule in TIER_RULES for finding in rule.check(reading))
+    tier = highest([finding.tier for finding in findings])
+    uncertainty = _uncertainty(reading, tier)
+    flags = tuple(Fired(rule.id, why) for rule in FLAG_RULES if (why := rule.check(reading)) is not None)
+    everything_uncertain = any(fired.rule not in NOT_GLOBAL for fired in uncertainty)
+    situation = Situation(reading, tier, everything_uncertain)
+    names = actions_of(policy, tier, bool(uncertainty), everything_uncertain)
+    gates = tuple(fired for action in names if (fired := _first_gate(situation, action)) is not None)
+    actions = _actions(names, gates, reading, findings, catalogue)
+    lines = _lines(case, policy, directory) if "show_crisis_lines" in names else ()
+    line_rules = tuple(
+        Fired(rule.id, why) for rule in LINE_RULES if lines and (why := rule.check(case, lines)) is not None
+    )
+    decision = Decision(
+        id=case.id,
+        tier=tier,
+        actions=actions,
+        lines=lines,
+        rules_fired=_in_order([*findings, *uncertainty, *flags, *gates, *line_rules]),
+        uncertainty=tuple(fired.rule for fired in uncertainty),
+        flags=tuple(fired.rule for fired in flags),
+        active=_active_next(reading),
+    )
+    tier_before = highest([finding.uncapped for finding in findings])
+    return Trace(decision, reading, findings, tier_before, uncertainty, flags, gates, line_rules)
+
+
+def _uncertainty(reading: Reading, tier: Tier) -> tuple[Fired, ...]:
+    return tuple(Fired(rule.id, why) for rule in UNCERTAINTY_RULES if (why := rule.check(reading, tier)) is not None)
+
+
+def _first_gate(situation: Situation, action: Action) -> Fired | None:
+    """Return the first gate that applies to ``action``."""
+    for rule in GATES:
+        outcome = rule.check(situation, action)
+        if outcome is not None:
+            return Fired(rule.id, outcome.why, action, outcome)
+    return None
+
+
+_PLANNED = Outcome("planned", None, "nothing holds it back")
+
+
+def _actions(
+    names: Sequence[Action],
+    gates: Sequence[Fired],
+    reading: Reading,
+    findings: Sequence[Finding],
+    catalogue: Catalogue,
+) -> tuple[ActionDecision, ...]:
+    """Settle the actions; an offer of self-help that is not planned gives way to the general help link."""
+    outcomes = {fired.action: fired.outcome for fired in gates}
+    settled: list[ActionDecision] = []
+    for name in names:
+        outcome = outcomes.get(name) or _PLANNED
+        not_before = None if outcome.not_before is None else _rfc3339(outcome.not_before)
+        offered = name == "offer_self_help" and outcome.status == "planned"
+        items = _offer(reading, findings, catalogue) if offered else None
+        settled.append(ActionDecision(name, outcome.status, outcome.reason, not_before, items))
+        if name == "offer_self_help" and not offered:
+            settled.append(ActionDecision("help_link", "planned", url=reading.policy.actions.offer_self_help.help_link))
+    return tuple(settled)
+
+
+def _offer(reading: Reading, findings: Sequence[Finding], catalogue: Catalogue) -> tuple[str, ...]:
+    """Pick items for the labels that the tier comes from, in the order of the policy."""
+    found = {label for finding in findings for label in finding.labels}
+    labels = [label for label in reading.labels if label in found]
+    context = reading.case.context
+    items = catalogue.pick(labels, context.locale or context.language, reading.policy.actions.offer_self_help.items)
+    return tuple(item.id for item in items)
+
+
+def _lines(case: Case, policy: Policy, directory: Directory) -> tuple[ShownLine, ...]:
+    context = case.context
+    return directory.select(
+        context.country,
+        context.locale or context.language,
+        context.age_band,
+        None if context.now is None else context.now.date(),
+        policy.actions.show_crisis_lines.max_age_days,
+    )
+
+
+def _active_next(reading: Reading) -> tuple[str, ...]:
+    """Return the labels that are active from now on.
+
+    A text about somebody else says nothing about the writer, so it leaves the writer's labels as they were:
+    otherwise a later entry of their own could be told to somebody on the ground of a friend's state.
+    """
+    if reading.case.context.subject != "other":
+        return reading.active
+    before = reading.case.context.active
+    return tuple(name for name, label in reading.labels.items() if label.kind != "neutral" and name in before)
+
+
+def _in_order(fired: Sequence[Finding | Fired]) -> tuple[str, ...]:
+    """Return the ids of the rules that applied, each once, in the order of ``policy_rules``."""
+    ids = {one.rule for one in fired}
+    return tuple(rule for rule in _RULE_IDS if rule in ids)
+
+
+_RULE_IDS = tuple(rule.id for rules in (TIER_RULES, UNCERTAINTY_RULES, FLAG_RULES, GATES, LINE_RULES) for rule in rules)
+
+
+def _rfc3339(time: datetime) -> str:
+    return time.isoformat().replace("+00:00", "Z")
+
+
+if __name__ == "__main__":
+    from handlers.core.policy_cli import main
+
+    sys.exit(main())

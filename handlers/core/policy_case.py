@@ -1,0 +1,146 @@
+"""What one decision is about: signals, consent and context, without the text.
+
+A line of a replay file is one case. It is validated strictly, and an error names the field and
+quotes nothing: a value may be a writer's words.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Annotated, Final, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
+
+from handlers.core.schema import Confirmation, Consent, HistoryEntry, Identifier, LastAction, Now, field_name
+
+Fault = Literal["unsupported_language", "model_timeout", "stale_model"]
+
+_MESSAGES: Final = {
+    "extra_forbidden": "this field is not known",
+    "tuple_type": "this must be a list",
+    "model_type": "this must be an object",
+    "dict_type": "this must be an object",
+    "missing": "this field is needed",
+}
+
+
+class CaseError(Exception):
+    """A case that is not valid: the field, and what is wrong with it; nothing of its values."""
+
+
+def _check_signal(value: float | None) -> float | None:
+    if value is not None and math.isfinite(value) and not 0.0 <= value <= 1.0:
+        raise ValueError("a score is a number from 0 to 1, or null where there is none")
+    return value
+
+
+Signal = Annotated[float | None, AfterValidator(_check_signal)]
+Names = Annotated[tuple[Identifier, ...], Field(strict=False)]
+Count = Annotated[int, Field(ge=0)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, hide_input_in_errors=True)
+
+
+class CaseContext(_Strict):
+    """What the application knows; whatever is left out is not known.
+
+    Attributes:
+        now: time of the decision, with the person's own offset from UTC: quiet hours are read from it.
+        country: ISO 3166-1 alpha-2.
+        language: of the text, ISO 639 or a locale.
+        locale: of the person, for what is shown to them; ``language`` where it is left out.
+        age_band, subject, contact_unsafe: of the person; whom the text is about; whether the contact is a danger.
+        active: the labels that the last decision returned as active.
+        history: scores of earlier entries; read only with consent to ``use_history``.
+        last_actions: what was carried out before.
+        confirmation: of a proposed action.
+        tokens, tokens_scored: of the text.
+        faults: what the host knows to be wrong with the scores.
+    """
+
+    now: Now | None = None
+    country: Annotated[str, Field(pattern=r"^[A-Z]{2}$")] | None = None
+    language: Annotated[str, Field(pattern=r"^[A-Za-z]{2,3}([-_][A-Za-z0-9]{1,8})*$")] | None = None
+    locale: Annotated[str, Field(pattern=r"^[A-Za-z]{2,3}([-_][A-Za-z0-9]{1,8})*$")] | None = None
+    age_band: Literal["adult", "minor"] | None = None
+    subject: Literal["self", "other"] | None = None
+    contact_unsafe: bool = False
+    active: Names = ()
+    history: tuple[HistoryEntry, ...] = Field(default=(), strict=False)
+    last_actions: tuple[LastAction, ...] = Field(default=(), strict=False)
+    confirmation: Confirmation | None = None
+    tokens: Count | None = None
+    tokens_scored: Count | None = None
+    faults: Annotated[tuple[Fault, ...], Field(strict=False)] = ()
+
+
+class Case(_Strict):
+    """One case.
+
+    Attributes:
+        id: of the case, repeated in the decision.
+        entry_id: of the entry, as in ``history`` and ``confirmation``.
+        signals: calibrated scores by label, 0 to 1; ``None``, NaN and infinity are non-finite.
+        expected_signals: labels that there must be a score for.
+        consent: by scope; what is left out is not granted.
+        context: what the application knows.
+    """
+
+    id: Identifier | None = None
+    entry_id: Identifier | None = None
+    signals: dict[Identifier, Signal]
+    expected_signals: Names = ()
+    consent: Consent = Consent()
+    context: CaseContext = CaseContext()
+
+
+def parse_case(line: str) -> Case:
+    """Validate one line of a replay file.
+
+    A ``text`` beside the signals is dropped unread, so that a recorded request can be replayed as it is.
+
+    Raises:
+        CaseError: naming the field.
+    """
+    fields = _decode(line)
+    if not isinstance(fields, dict):
+        raise CaseError("a case must be a JSON object with signals")
+    try:
+        return Case.model_validate({name: value for name, value in fields.items() if name != "text"})
+    except ValidationError as error:
+        detail = error.errors(include_url=False, include_input=False)[0]
+        message = _MESSAGES.get(detail["type"], detail["msg"].removeprefix("Value error, "))
+        raise CaseError(f"{_field_path(detail)}: {message}") from None
+
+
+def _decode(line: str) -> object:
+    try:
+        return json.loads(line, object_pairs_hook=_unique_keys)
+    except json.JSONDecodeError as error:
+        raise CaseError(f"not JSON (column {error.colno})") from None
+    except (ValueError, RecursionError) as error:
+        reason = "it is nested too deeply" if isinstance(error, RecursionError) else "a number is too long"
+        raise CaseError(f"not acceptable JSON: {reason}") from None
+
+
+def _unique_keys(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    fields: dict[str, object] = {}
+    for name, value in pairs:
+        if name in fields:
+            raise CaseError(f"{field_name(name)}: this field is given twice in one object")
+        fields[name] = value
+    return fields
+
+
+def _field_path(detail: ErrorDetails) -> str:
+    path = ""
+    for depth, part in enumerate(detail["loc"]):
+        if isinstance(part, int):
+            path += f"[{part}]"
+        elif part != "[key]" and (depth != 2 or detail["loc"][0] != "consent"):  # consent.SCOPE.KIND: no field
+            path += f".{field_name(part)}"
+    return path.removeprefix(".")

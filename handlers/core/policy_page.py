@@ -1,0 +1,428 @@
+"""The policy and the directory as one self-contained HTML page: to be read, printed and signed.
+
+Everything on the page comes from the loaded policy, the lists of rules and the directory, so it cannot say anything
+else than what is decided. It loads nothing from anywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import date, time
+from html import escape
+from itertools import groupby
+from typing import Any, Final
+
+from handlers.core.directory import Directory, Line
+from handlers.core.policy_consent import confirmers, scope_of
+from handlers.core.policy_model import ACTIONS, TIERS, Action, LabelPolicy, LoadedPolicy, Policy, Scope, Tier
+from handlers.core.policy_reading import Rule
+from handlers.core.policy_rules import FLAG_RULES, GATES, LINE_RULES, TIER_RULES, UNCERTAINTY_RULES
+from handlers.core.selfhelp import Catalogue
+
+PRINCIPLES: Final = (
+    "A tier names a response, never the health or the risk of a person. No tier withholds help.",
+    "What is not known is decided towards help for the person and towards silence for everybody else.",
+    "Nobody is told anything without live consent to that very thing. Showing crisis lines tells nobody anything, so "
+    "it needs no consent.",
+    "One acute entry is enough: it is never averaged away, neither by other labels nor by other days.",
+    "The text itself is never read by these rules and cannot give them an instruction. No notice carries the text, a "
+    "score or a label.",
+    "The software never diagnoses and never calls the police.",
+    "Phone numbers come from the directory below and from nowhere else, shown exactly as they stand there.",
+    "Every action that is held back is recorded with the reason.",
+)
+
+CANNOT_KNOW: Final = (
+    "whether a score is right: irony, quotation, fiction, dialect and short texts mislead the models;",
+    "whether a person is in danger: somebody in danger may write a text that scores neutral;",
+    "whether a therapist or contact has read a notice, or is able to help;",
+    "whether a phone line is open, or a number has changed since the date that is shown.",
+)
+
+_ACTION_WORDS: Final[dict[Action, str]] = {
+    "show_crisis_lines": "Show crisis lines to the person",
+    "request_human_review": "Ask a human reviewer to look",
+    "offer_self_help": "Offer self-help to the person",
+    "notify_therapist": "Notify the person's therapist",
+    "alert_contact": "Alert the person's emergency contact",
+}
+_SCOPE_WORDS: Final[dict[Scope, str]] = {
+    "self_help": "The app may offer exercises and ideas.",
+    "use_history": "Scores of earlier entries may be looked at.",
+    "human_review": "A human reviewer of the service may look at the entry.",
+    "notify_therapist": "The therapist may be told whom to call back, and when.",
+    "alert_contact": "The emergency contact may be told whom to call, once it is confirmed.",
+}
+_TIER_WORDS: Final[dict[Tier, str]] = {
+    "none": "No escalation",
+    "self_help": "Self-help",
+    "professional": "Professional help",
+    "crisis": "Crisis",
+    "emergency_contact": "Emergency contact",
+}
+_SIGNERS: Final = ("Clinician responsible", "Engineer who read it beside them", "Operator of the service")
+
+_STYLE: Final = """
+:root { --ink: #1d2733; --soft: #5a6776; --rule: #d5dce4; --tint: #f3f6f9; --warn: #8a4b00; --warn-tint: #fff6e6; }
+* { box-sizing: border-box; }
+body { font: 15px/1.5 "Segoe UI", "Helvetica Neue", Arial, sans-serif; color: var(--ink); max-width: 60rem;
+       margin: 0 auto; padding: 2rem 1.5rem 4rem; }
+h1 { font-size: 1.9rem; line-height: 1.2; margin: 0 0 .25rem; }
+h2 { font-size: 1.25rem; margin: 2.5rem 0 .6rem; padding-bottom: .25rem; border-bottom: 2px solid var(--ink);
+     break-after: avoid; }
+p, ul, ol { margin: .5rem 0; }
+li { margin: .2rem 0; }
+.soft, small { color: var(--soft); }
+.notice { background: var(--warn-tint); border-left: 5px solid var(--warn); padding: .7rem 1rem; margin: 1rem 0; }
+.scroll { overflow-x: auto; }
+table { border-collapse: collapse; width: 100%; margin: .6rem 0; font-size: .93rem; }
+th, td { text-align: left; vertical-align: top; padding: .4rem .6rem; border-bottom: 1px solid var(--rule); }
+thead th { background: var(--tint); border-bottom: 2px solid var(--rule); }
+tr { break-inside: avoid; }
+tbody.group { break-inside: avoid; }
+tbody.group tr:first-child > * { border-top: 2px solid var(--rule); }
+td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+.nowrap { white-space: nowrap; }
+.dial { font-weight: 600; white-space: nowrap; }
+code { font: .86em/1.4 ui-monospace, Consolas, Menlo, monospace; background: var(--tint); padding: .05rem .3rem;
+       border-radius: 3px; white-space: nowrap; }
+code.long { white-space: normal; overflow-wrap: anywhere; }
+.sources { color: var(--soft); font-size: .8rem; }
+.sources a { color: inherit; }
+.off { color: #a40000; font-weight: 600; }
+.sign td { height: 3.6rem; vertical-align: bottom; width: 25%; }
+@media print {
+  body { font-size: 10.5pt; padding: 0; max-width: none; }
+  .scroll { overflow: visible; }
+  .signature { break-inside: avoid; }
+  @page { margin: 16mm; }
+}
+"""
+
+
+def render_page(loaded: LoadedPolicy, directory: Directory, catalogue: Catalogue, today: date) -> str:
+    """Return the page.
+
+    Args:
+        today: the day for which lines are marked as stale, and which the page says it was made on.
+    """
+    policy = loaded.policy
+    sections = (
+        _header(loaded, today),
+        _section("What holds for every decision", _list(map(escape, PRINCIPLES))),
+        _tiers(policy),
+        _tier_rules(policy),
+        _thresholds(policy),
+        _uncertainty(policy),
+        _actions(policy),
+        _gates(policy),
+        _scopes(),
+        _flags(policy),
+        _section("What the software cannot know", _list(map(escape, CANNOT_KNOW))),
+        _directory(directory, policy, today),
+        _catalogue(catalogue),
+        _signatures(loaded),
+    )
+    title = escape(f"Escalation policy {policy.id} {policy.version}")
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{title}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n{''.join(sections)}</body>\n</html>\n"
+    )
+
+
+def _header(loaded: LoadedPolicy, today: date) -> str:
+    policy = loaded.policy
+    facts = (
+        ("In force", f"{policy.valid_from} to {policy.valid_until}, both days included"),
+        ("Languages that the models read", ", ".join(policy.languages)),
+        ("Fingerprint of the file (SHA-256)", _long(loaded.sha256)),
+        ("This page was made on", str(today)),
+    )
+    rows = [[f"<strong>{name}</strong>", value] for name, value in facts]
+    switched_off = ", ".join(f"<code>{action}</code>" for action in policy.kill_switch)
+    off = f'<p class="notice"><span class="off">Switched off:</span> {switched_off}</p>' if switched_off else ""
+    return (
+        f"<h1>Escalation policy <em>{escape(policy.id)}</em> {escape(policy.version)}</h1>\n"
+        '<p class="soft">How scores of a text become offers of help. For the reviewer who signs it.</p>\n'
+        f'<p class="notice"><strong>Please note.</strong> {escape(policy.note)}</p>\n{off}{_table([], rows)}'
+    )
+
+
+def _tiers(policy: Policy) -> str:
+    rows = []
+    for tier in TIERS:
+        actions = [f"{_ACTION_WORDS[action]} {_needs(policy, action)}" for action in policy.tiers.of(tier)]
+        listed = f"<ol>{''.join(f'<li>{action}</li>' for action in actions)}</ol>" if actions else "Nothing is done."
+        rows.append([f"<strong>{_TIER_WORDS[tier]}</strong><br><code>{tier}</code>", listed])
+    return _section(
+        "Tiers and their actions",
+        "<p>From the least to the most. The highest tier that any rule finds is the tier of the decision.</p>"
+        + _table(["Tier", "Actions, in order"], rows),
+    )
+
+
+def _needs(policy: Policy, action: Action) -> str:
+    scope = scope_of(action)
+    needs = [] if scope is None else [f"consent to <code>{scope}</code>"]
+    accepted = confirmers(policy, action, "adult")
+    if accepted:
+        needs.append(f"a confirmation by {_people(accepted)}")
+    return f"<small>needs {' and '.join(needs)}</small>" if needs else "<small>needs no consent</small>"
+
+
+def _people(accepted: Sequence[str]) -> str:
+    words = {"human": "a human reviewer", "user": "the person"}
+    return " or ".join(words[who] for who in accepted) or "nobody"
+
+
+def _tier_rules(policy: Policy) -> str:
+    after = (
+        "<p>A label is <em>active</em> from its <em>on</em>; one that was active before stays so down to its "
+        "<em>off</em>. A model's limit holds for everything that its signals give. Neutral never moves a tier.</p>"
+    )
+    return _section("How a tier is found", _rules(TIER_RULES, policy) + after)
+
+
+def _thresholds(policy: Policy) -> str:
+    kinds = {"risk": "risk", "crisis": "crisis", "neutral": "neutral: moves no tier"}
+    caps = policy.caps()
+    rows = [
+        [
+            f"<code>{name}</code>",
+            kinds[label.kind],
+            *_thresholds_of(label),
+            "yes" if label.calibrated else "no",
+            f"<code>{caps[name]}</code>",
+        ]
+        for name, label in policy.labels.items()
+    ]
+    head = ["Label", "Kind", "#off", "#on", "#acute_on", "Calibrated", "Reaches at most"]
+    models = [
+        [
+            f"<code>{name}</code>",
+            ", ".join(f"<code>{signal}</code>" for signal in model.signals),
+            f"<code>{model.max_tier}</code>" + (" (never read)" if model.max_tier == "none" else ""),
+            escape(model.note or ("Part of the bundle." if model.in_bundle else "")),
+        ]
+        for name, model in policy.models.items()
+    ]
+    return _section(
+        "Labels and thresholds",
+        "<p>Scores go from 0 to 1. Every threshold is inclusive and nothing is rounded. Where a label is calibrated, "
+        "<em>on</em> and <em>off</em> come from the bundle's calibration if it has one.</p>"
+        + _table(head, rows)
+        + _table(["Model", "Signals", "Highest tier", "Note"], models),
+    )
+
+
+def _thresholds_of(label: LabelPolicy) -> list[str]:
+    """Return off, on and acute_on; neutral has no use for the first and the last."""
+    if label.kind == "neutral":
+        return ["–", _threshold(label.on), "–"]
+    return [_threshold(value) for value in (label.off, label.on, label.acute_on)]
+
+
+def _threshold(value: float) -> str:
+    """Return two digits where they say it all, and every digit where they do not."""
+    short = f"{value:.2f}"
+    return short if float(short) == value else str(value)
+
+
+def _uncertainty(policy: Policy) -> str:
+    return _section(
+        "When something is not known",
+        _rules(UNCERTAINTY_RULES, policy)
+        + "<p>Then the decision says so, crisis lines are shown, a human review is requested (with consent to it), and "
+        "no therapist or contact is told anything. A consent whose end cannot be checked holds back its own action "
+        "alone.</p>",
+    )
+
+
+def _actions(policy: Policy) -> str:
+    rows = []
+    for action in ACTIONS:
+        needs: Any = getattr(policy.actions, action)
+        scope, hours = scope_of(action), getattr(needs, "cool_down_hours", 0.0)
+        rows.append(
+            [
+                f"{_ACTION_WORDS[action]}<br><code>{action}</code>",
+                f"<code>{scope}</code>" if scope else "none needed",
+                f"{hours:g} h" if hours else "none",
+                _people(confirmers(policy, action, "adult")),
+                _people(confirmers(policy, action, "minor")),
+                '<span class="off">switched off</span>' if action in policy.kill_switch else "on",
+            ]
+        )
+    offer = policy.actions.offer_self_help
+    head = ["Action", "Consent", "#Cool-down", "Confirmed by: adult", "minor", "Switch"]
+    return _section(
+        "What each action needs",
+        _table(head, rows)
+        + f"<p>{_quiet_words(policy)}</p><p>An offer has up to {offer.items} items. Where it is suppressed, "
+        f"the general help link is shown instead: <code>{escape(offer.help_link)}</code></p>",
+    )
+
+
+def _quiet_words(policy: Policy) -> str:
+    quiet = policy.quiet_hours
+    if quiet is None:
+        return "There are no quiet hours."
+    return (
+        f"<strong>Quiet hours</strong> are from {_clock(quiet.start)} to {_clock(quiet.end)}, by the clock and offset "
+        "from UTC that the app gives as the time of the decision. They defer a notice to the therapist in the tier "
+        "<code>professional</code>. Crisis lines and the higher tiers are never deferred."
+    )
+
+
+def _clock(moment: time) -> str:
+    return moment.strftime("%H:%M")
+
+
+def _gates(policy: Policy) -> str:
+    return _section(
+        "What can hold an action back",
+        "<p>In this order: the first that applies decides. An action that passes all of them is planned.</p>"
+        + _rules(GATES, policy, ordered=True),
+    )
+
+
+def _scopes() -> str:
+    rows = [[f"<code>{scope}</code>", escape(words)] for scope, words in _SCOPE_WORDS.items()]
+    return _section(
+        "Consent",
+        "<p>Given by the person for each scope, with or without an end. What was not given, was taken back or has come "
+        "to its end counts as absent.</p>" + _table(["Scope", "What the person agrees to"], rows),
+    )
+
+
+def _flags(policy: Policy) -> str:
+    return _section("What the app is told besides", _rules((*FLAG_RULES, *LINE_RULES), policy))
+
+
+def _directory(directory: Directory, policy: Policy, today: date) -> str:
+    days = policy.actions.show_crisis_lines.max_age_days
+    ordered = sorted(directory.lines, key=lambda line: (line.country is None, line.country or "", line.id))
+    bodies = "".join(
+        _country(country, list(lines), directory, days, today)
+        for country, lines in groupby(ordered, key=lambda line: line.country)
+    )
+    head = "".join(f"<th>{name}</th>" for name in ("Country", "Line", "Call or text", "Hours", "Verified"))
+    return _section(
+        "Crisis-line directory",
+        f'<p class="notice"><strong>To be verified again by the operator before use.</strong> '
+        f"{escape(directory.notice)}</p>"
+        f"<p>{len(directory.lines)} records. A record older than {days} days is shown with its date beside the "
+        "emergency number of the country.</p>"
+        f'<div class="scroll"><table><thead><tr>{head}</tr></thead>{bodies}</table></div>'
+        f"<p>Emergency numbers verified {directory.emergency_verified_at}; from "
+        f"{_links(directory.emergency_sources)}.</p>",
+    )
+
+
+def _country(country: str | None, lines: Sequence[Line], directory: Directory, days: int, today: date) -> str:
+    place = "<strong>International</strong>"
+    if country is not None:
+        place = f"<strong>{country}</strong><br><small>emergency {escape(directory.emergency[country])}</small>"
+    rows = []
+    for index, line in enumerate(lines):
+        first = f'<th scope="rowgroup" rowspan="{len(lines)}">{place}</th>' if index == 0 else ""
+        cells = "".join(f"<td>{cell}</td>" for cell in _line_cells(line, days, today))
+        rows.append(f"<tr>{first}{cells}</tr>")
+    return f'<tbody class="group">{"".join(rows)}</tbody>'
+
+
+def _line_cells(line: Line, days: int, today: date) -> list[str]:
+    ways = [f'<span class="dial">{escape(line.dial)}</span>'] if line.dial else []
+    if line.sms_to:
+        word = f"{escape(line.sms_body)} to " if line.sms_body else ""
+        ways.append(f'text {word}<span class="dial">{escape(line.sms_to)}</span>')
+    if not ways and line.url:
+        ways.append(_links([line.url]))
+    audience = " · for children" if line.audience == "children" else ""
+    languages = ", ".join(line.languages)
+    stale = '<br><span class="off">older than allowed</span>' if (today - line.verified_at).days > days else ""
+    sources = f'<div class="sources">from {_links(line.sources)}</div>'
+    return [
+        f"{escape(line.name)}<br><small>{languages}{audience} · {_long(line.id)}</small>{sources}",
+        "<br>".join(ways),
+        escape(line.hours or "not known"),
+        f'<span class="nowrap">{line.verified_at}</span>{stale}',
+    ]
+
+
+def _links(urls: Iterable[str]) -> str:
+    return ", ".join(f'<a href="{escape(url)}" rel="noreferrer">{escape(_host(url))}</a>' for url in urls)
+
+
+def _host(url: str) -> str:
+    return url.split("/")[2].removeprefix("www.")
+
+
+def _catalogue(catalogue: Catalogue) -> str:
+    rows = [
+        [escape(item.title), ", ".join(f"<code>{label}</code>" for label in item.labels), f"{item.minutes} min"]
+        for item in catalogue.items
+    ]
+    return _section(
+        "Self-help catalogue",
+        f'<p class="notice">{escape(catalogue.notice)}</p>' + _table(["Item", "Offered for", "#Takes"], rows),
+    )
+
+
+def _signatures(loaded: LoadedPolicy) -> str:
+    policy = loaded.policy
+    rows = [[f"<strong>{signer}</strong>", "", "", ""] for signer in _SIGNERS]
+    statement = (
+        f"I have read policy {escape(policy.id)} {escape(policy.version)} with the fingerprint "
+        f"{_long(loaded.sha256)} and the directory above, and I agree to their use from "
+        f"{policy.valid_from} to {policy.valid_until}. Every phone number has been called or checked on its "
+        "publisher's page."
+    )
+    table = _table(["", "Name", "Date", "Signature"], rows, kind="sign")
+    return f'<div class="signature">{_section("Signatures", f"<p>{statement}</p>{table}")}</div>'
+
+
+# Pieces of HTML. What they are given is HTML already.
+
+
+def _long(code: str) -> str:
+    return f'<code class="long">{code}</code>'
+
+
+def _section(title: str, content: str) -> str:
+    return f"<h2>{escape(title)}</h2>\n{content}\n"
+
+
+def _list(items: Iterable[str]) -> str:
+    return f"<ul>{''.join(f'<li>{item}</li>' for item in items)}</ul>"
+
+
+def _rules(rules: Iterable[Rule[Any]], policy: Policy, ordered: bool = False) -> str:
+    items = "".join(f"<li>{escape(rule.words(policy))} <code>{rule.id}</code></li>" for rule in rules)
+    return f"<ol>{items}</ol>" if ordered else f"<ul>{items}</ul>"
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]], kind: str = "") -> str:
+    """Return a table; a column whose title begins with ``#`` holds numbers."""
+    numbers = [name.startswith("#") for name in head] or [False] * len(rows[0])
+    titles = (
+        "".join(
+            f"<th{_NUMBER if number else ''}>{name.removeprefix('#')}</th>"
+            for name, number in zip(head, numbers, strict=True)
+        )
+        if head
+        else ""
+    )
+    body = "".join(
+        "<tr>"
+        + "".join(f"<td{_NUMBER if n else ''}>{cell}</td>" for cell, n in zip(row, numbers, strict=True))
+        + "</tr>"
+        for row in rows
+    )
+    named = f' class="{kind}"' if kind else ""
+    top = f"<thead><tr>{titles}</tr></thead>" if head else ""
+    return f'<div class="scroll"><table{named}>{top}<tbody>{body}</tbody></table></div>'
+
+
+_NUMBER: Final = ' class="number"'

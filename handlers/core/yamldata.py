@@ -1,0 +1,96 @@
+"""YAML data files of the bundle: strict reading, and errors that name file, record and key."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import Any, Protocol, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from handlers.core.errors import StartupError
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class DataFile(Protocol):
+    """A file that can be read whole, such as a ``pathlib.Path``; its ``str`` is what errors call it."""
+
+    def read_bytes(self) -> bytes:
+        """Return the content."""
+        ...
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """Refuses a key that is given twice, where YAML would silently take the last one."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: set[Hashable] = set()
+        for key_node, _ in node.value:
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise yaml.constructor.ConstructorError(None, None, "a key is not a word", key_node.start_mark)
+            if key_node.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key_node.value} is given twice", key_node.start_mark
+                )
+            seen.add(key_node.value)
+        return super().construct_mapping(node, deep)
+
+
+def read_file(file: DataFile) -> bytes:
+    """Return the content of ``file``.
+
+    Raises:
+        StartupError: it is not there or not readable.
+    """
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise StartupError(f"{file}: cannot be read ({error.strerror}); put the file there") from None
+
+
+def parse_yaml(payload: bytes, where: str) -> dict[str, Any]:
+    """Parse one YAML document whose top is a mapping; no key may be given twice.
+
+    Raises:
+        StartupError: naming ``where`` and, where there is one, the line.
+    """
+    try:
+        content = yaml.load(payload, Loader=_StrictLoader)  # a SafeLoader: builds no objects
+    except yaml.MarkedYAMLError as error:
+        line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
+        raise StartupError(f"{where}: {line}{error.problem}; correct the file") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise StartupError(f"{where}: not readable as YAML ({type(error).__name__}); correct the file") from None
+    if not isinstance(content, dict):
+        raise StartupError(f"{where}: the file must be a mapping of keys to values; correct the file")
+    return content
+
+
+def validate_records(model: type[Model], content: dict[str, Any], where: str, records: str) -> Model:
+    """Validate ``content`` whose key ``records`` holds a list of records with an ``id``.
+
+    Raises:
+        StartupError: ``where: record: key: what is wrong``.
+    """
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        detail = error.errors(include_url=False, include_input=False)[0]
+        message = detail["msg"].removeprefix("Value error, ")
+        raise StartupError(f"{where}: {_place(detail, content, records)}{message}; correct the file") from None
+
+
+def _place(detail: ErrorDetails, content: dict[str, Any], records: str) -> str:
+    """Return ``record: key: `` for the place of an error; empty where it is the file as a whole."""
+    parts = list(detail["loc"])
+    named: list[str] = []
+    if len(parts) > 1 and parts[0] == records and isinstance(parts[1], int):
+        record = content[records][parts[1]]
+        identity = record.get("id") if isinstance(record, dict) else None
+        named = [identity if isinstance(identity, str) and identity else f"{records}[{parts[1]}]"]
+        parts = parts[2:]
+    if parts:
+        named.append(".".join(str(part) for part in parts))
+    return "".join(f"{name}: " for name in named)

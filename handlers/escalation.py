@@ -1,0 +1,179 @@
+"""From an answer's scores to its ``escalation``: the policy in force, applied and put on record.
+
+The decision itself is ``handlers.core.policy.decide``, which is pure. What surrounds it is here: the clock of the
+record, the policy file that the platform may replace, the keys of the environment and the file of records.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from handlers.core.answered import Answered
+from handlers.core.decision_record import DecisionFacts
+from handlers.core.directory import Directory, load_directory
+from handlers.core.events import Decided, EventSink, PolicyChanged, RecordsFailed, RecordsOpened
+from handlers.core.keyring import KEYS_VARIABLE, Keyring, parse_keyring
+from handlers.core.language import check_language
+from handlers.core.policy import Trace, trace
+from handlers.core.policy_case import Case, CaseContext, Fault
+from handlers.core.policy_consent import scope_state
+from handlers.core.policy_model import SCOPES, LoadedPolicy, parse_policy
+from handlers.core.scores import LabelRule
+from handlers.core.selfhelp import Catalogue, load_catalogue
+from handlers.core.settings import Settings
+from handlers.policy_source import PolicyChange, PolicySource
+from handlers.records_file import RecordsUnavailable, RecordWriter
+
+CONFIG: Final = Path(__file__).with_name("config")
+POLICY_FILE: Final = CONFIG / "policy.yaml"
+DIRECTORY_FILE: Final = CONFIG / "crisis_lines.yaml"
+CATALOGUE_FILE: Final = CONFIG / "self_help.yaml"
+_LANGUAGE_FAULTS: Final[dict[bool | None, tuple[Fault, ...]]] = {
+    True: (),
+    False: ("unsupported_language",),
+    None: (),  # a text too short or too mixed to tell is not called foreign
+}
+
+MAX_UNWRITTEN: Final = 10_000
+"""Decisions kept for the next attempt where they cannot be written; beyond it the oldest are lost, and counted."""
+
+
+class Escalation:
+    """Decides on answers, and records what it decided. For one thread.
+
+    Args:
+        settings: where the files are.
+        rules: the labels of the bundle; where they are calibrated, their thresholds take the place of the policy's.
+        sink: where events go.
+        now: the time of a record; not of the decision, which knows the caller's ``context.now`` alone.
+
+    Raises:
+        StartupError: a file is not fit, or does not fit the bundle.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        rules: Sequence[LabelRule],
+        sink: EventSink,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._sink, self._now = sink, now
+        self._thresholds = {rule.name: (rule.threshold, rule.off) for rule in rules if rule.off is not None}
+        self._directory: Directory = load_directory(Path(settings.crisis_lines or DIRECTORY_FILE))
+        self._catalogue: Catalogue = load_catalogue(Path(settings.self_help or CATALOGUE_FILE))
+        self._labels = {rule.name for rule in rules}
+        self._source = PolicySource(
+            Path(settings.policy or POLICY_FILE), self._parse, self._report_change, settings.policy_reload_s
+        )
+        self._keys: Keyring = parse_keyring(os.environ.get(KEYS_VARIABLE, ""))
+        self._records = RecordWriter(Path(settings.records)) if settings.records else None
+        self._unwritten: list[DecisionFacts] = []
+        if self._records is not None:
+            opened = self._records.opened
+            sink(RecordsOpened(opened.last_hash, opened.torn_bytes, bool(self._keys.keys)))
+
+    def decide(self, answered: Answered) -> dict[str, Any]:
+        """Return the ``escalation`` of an answer, and keep the decision for ``record``."""
+        loaded = self._source.current()
+        case = self._case(answered, loaded)
+        traced = trace(case, loaded.policy, self._directory, self._catalogue)
+        facts = self._facts(answered, case, traced, loaded)
+        if self._records is not None:
+            self._unwritten.append(facts)
+        self._sink(_event(traced))
+        return _fields(traced, loaded, facts.decision_id)
+
+    def record(self) -> None:
+        """Write what was decided since the last call. What cannot be written now is tried again the next time."""
+        if self._records is None or not self._unwritten:
+            return
+        try:
+            self._records.append(self._unwritten)
+            self._unwritten = []
+        except RecordsUnavailable as error:
+            kept = error.unwritten[-MAX_UNWRITTEN:]
+            self._sink(RecordsFailed(str(error), waiting=len(kept), lost=len(error.unwritten) - len(kept)))
+            self._unwritten = list(kept)
+
+    def _parse(self, payload: bytes, where: str) -> LoadedPolicy:
+        loaded = parse_policy(payload, where, self._labels, date.today())
+        return LoadedPolicy(loaded.policy.calibrated(self._thresholds), loaded.sha256)
+
+    def _report_change(self, change: PolicyChange) -> None:
+        self._sink(PolicyChanged(change.outcome, change.sha256 or "", change.message))
+
+    def _case(self, answered: Answered, loaded: LoadedPolicy) -> Case:
+        request = answered.request
+        verdict = check_language(request.text, loaded.policy.languages)
+        given = {name: getattr(request.context, name) for name in type(request.context).model_fields}
+        context = CaseContext(
+            **given,
+            country=request.country,
+            language=verdict.language,
+            locale=request.locale,
+            tokens=None if answered.input is None else answered.input.tokens,
+            tokens_scored=None if answered.input is None else answered.input.tokens_scored,
+            faults=(*answered.faults, *_LANGUAGE_FAULTS[verdict.supported]),
+        )
+        return Case(
+            id=request.entry_id,
+            entry_id=request.entry_id,
+            signals={label.name: label.score for label in answered.labels},
+            expected_signals=loaded.policy.expected_signals(),
+            consent=request.consent,
+            context=context,
+        )
+
+    def _facts(self, answered: Answered, case: Case, traced: Trace, loaded: LoadedPolicy) -> DecisionFacts:
+        request, model = answered.request, answered.model
+        pseudonyms = self._keys.pseudonyms(request.subject_id, request.entry_id)
+        decision = traced.decision
+        return DecisionFacts.model_validate(
+            {
+                "decision_id": uuid.uuid4().hex,
+                "time": self._now(),
+                "policy": _policy_fields(loaded),
+                "models": [{"name": model.name, "revision": model.revision, "calibration": model.calibration}],
+                "subject_hmac": pseudonyms.subject_hmac,
+                "key_id": pseudonyms.key_id,
+                "entry_hmac": pseudonyms.entry_hmac,
+                "scores": dict(case.signals),
+                "truncation": {"tokens": case.context.tokens, "tokens_scored": case.context.tokens_scored},
+                "language": case.context.language,
+                "country": case.context.country,
+                "age_band": case.context.age_band,
+                "history": {"n": len(case.context.history)},
+                "consent": {scope: scope_state(traced.reading, scope) for scope in SCOPES},
+                "rules_fired": decision.rules_fired,
+                "tier_before": traced.tier_before,
+                "tier": decision.tier,
+                "uncertainty": decision.uncertainty,
+                "actions": [action.fields() for action in decision.actions],
+                "lines_shown": [line.id for line in decision.lines],
+            }
+        )
+
+
+def _policy_fields(loaded: LoadedPolicy) -> dict[str, str]:
+    return {"id": loaded.policy.id, "version": loaded.policy.version, "sha256": loaded.sha256}
+
+
+def _fields(traced: Trace, loaded: LoadedPolicy, decision_id: str) -> dict[str, Any]:
+    fields = traced.decision.fields()
+    del fields["id"]  # the entry's own, which the caller knows
+    return {**fields, "decision_id": decision_id, "policy": _policy_fields(loaded)}
+
+
+def _event(traced: Trace) -> Decided:
+    decision = traced.decision
+    actions: Mapping[tuple[str, str, str], int] = Counter(
+        (action.action, action.status, action.reason or "") for action in decision.actions
+    )
+    return Decided(decision.tier, tuple(sorted(actions)), bool(decision.uncertainty))

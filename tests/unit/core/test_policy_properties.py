@@ -1,0 +1,412 @@
+"""What must hold for every case and every policy that loads, not just for those of a table."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from handlers.core.policy import Decision
+from handlers.core.policy_case import Case, parse_case
+from handlers.core.policy_model import RANK, SCOPES, THIRD_PARTY, TIERS, Policy
+from handlers.core.policy_reading import read
+from handlers.core.policy_rules import GATES, TIER_RULES, UNCERTAINTY_RULES
+from tests.unit.core.policies import CATALOGUE, CONFIG, POLICY, decision_of, entry, policy_with
+
+SI = "suicidal_ideation"
+RISKS = ("depressed", "anxious", "stressed", SI)
+READ = ("neutral", *RISKS)
+
+POLICIES = [
+    POLICY,
+    policy_with(kill_switch=["notify_therapist", "offer_self_help"]),
+    policy_with(quiet_hours=None),
+    policy_with(quiet_hours={"start": "01:00", "end": "13:00", "clock": "context.now"}, languages=["en", "zh"]),
+    policy_with(models__suicidality__max_tier="crisis", models__sentiment__max_tier="self_help"),
+    policy_with(actions__notify_therapist__confirmed_by={"adult": ["user"], "minor": ["human"]}),
+    policy_with(actions__notify_therapist__cool_down_hours="0", actions__request_human_review__cool_down_hours="24"),
+    POLICY.calibrated({"depressed": (0.95, 0.2), "anxious": (0.4, 0.4), SI: (0.1, 0.1)}),
+]
+policies = st.sampled_from(POLICIES)
+
+EDGES = sorted(
+    {0.0, 0.33, 0.35, 0.42, 0.5, 0.55, 0.7, 0.75, 0.8, 0.9, 1.0}
+    | {math.nextafter(edge, 0.0) for edge in (0.33, 0.35, 0.42, 0.5, 0.55, 0.7, 0.8, 0.9)}
+)
+scores = st.sampled_from(EDGES) | st.floats(0.0, 1.0)
+odd_scores = scores | st.sampled_from([None, math.nan, math.inf])
+clear_signals = st.dictionaries(st.sampled_from(READ), scores, min_size=1, max_size=4)
+signals = st.dictionaries(st.sampled_from((*READ, "history_profile", "unheard_of")), odd_scores)
+acute = st.fixed_dictionaries({SI: st.sampled_from([0.5, 0.79, 0.8, 1.0])}, optional={"neutral": scores})
+
+DAY = datetime.fromisoformat("2026-03-01T00:00:00+00:00")
+CLOCKS = ["00:00:00", "06:59:59", "07:00:00", "12:59:59", "14:00:00", "21:59:59", "22:00:00", "23:30:00"]
+clear_nows = st.builds(
+    lambda clock, offset: f"2026-03-01T{clock}{offset}",
+    st.sampled_from(CLOCKS),
+    st.sampled_from(["Z", "+05:45", "-11:00", "+13:00"]),
+)
+SECOND = timedelta(seconds=1)
+AGES = [
+    timedelta(0),
+    SECOND,
+    -SECOND,
+    -timedelta(days=20),
+    *(span + step for span in (timedelta(hours=24), timedelta(days=14)) for step in (-SECOND, timedelta(0), SECOND)),
+]
+ages = st.sampled_from(AGES)
+IDS = ["e1", "e2", "e3", "e9"]
+
+
+def at(now: str | None, age: timedelta) -> str:
+    """Return the time that is ``age`` before ``now``, or before some day where there is no ``now``."""
+    return ((DAY if now is None else datetime.fromisoformat(now)) - age).isoformat()
+
+
+@st.composite
+def case_fields(draw: st.DrawFn) -> dict[str, Any]:
+    """Draw a case as JSON fields, with times on the edges of what is compared.
+
+    In one of three anything may be missing or odd. The others are clear, because what is not known suppresses most of
+    what there is to see; half of those are acute as well.
+    """
+    kind = draw(st.sampled_from(["odd", "clear", "acute"]))
+    now = draw(st.none() | clear_nows) if kind == "odd" else draw(clear_nows)
+    context = {
+        "country": st.sampled_from(["GB", "BE", "ZZ"]),
+        "locale": st.sampled_from(["en-GB", "de"]),
+        "age_band": st.sampled_from(["adult", "minor"]),
+        "history": st.lists(entries(now), max_size=6),
+        "last_actions": st.lists(done(now), max_size=2),
+        "confirmation": st.builds(
+            lambda name, by: {"entry_id": name, "by": by},
+            st.sampled_from(["e9", "e9", "e9", "e1"]),
+            st.sampled_from(["human", "user", "human", "user", "x"]),
+        ),
+        "active": st.lists(st.sampled_from(READ), max_size=2),
+        "contact_unsafe": st.sampled_from([False, False, False, True]),
+    }
+    if kind == "odd":
+        context |= {
+            "language": st.sampled_from(["en", "EN-gb", "zh", "fr"]),
+            "subject": st.sampled_from(["self", "other"]),
+            "active": st.lists(st.sampled_from([*READ, "unheard_of"]), max_size=3),
+            "tokens": st.sampled_from([10, 4096]),
+            "tokens_scored": st.sampled_from([10, 4096]),
+            "faults": st.lists(st.sampled_from(["unsupported_language", "model_timeout", "stale_model"]), max_size=1),
+        }
+    fields = {
+        "id": "c1",
+        "entry_id": draw(st.sampled_from(["e9", "e9", "e9", None])),
+        "signals": draw({"odd": signals, "clear": clear_signals, "acute": acute}[kind]),
+        "expected_signals": draw(st.lists(st.sampled_from(RISKS), max_size=1)) if kind == "odd" else [],
+        "consent": draw(_some({scope: consents(now) for scope in SCOPES}, () if kind == "odd" else SCOPES)),
+        "context": draw(_some(context, NEEDED[kind])) | ({} if now is None else {"now": now}),
+    }
+    if kind != "odd":  # a label that was active and has no score is not clear
+        active = [label for label in fields["context"].get("active", []) if label in fields["signals"]]
+        fields["context"]["active"] = active
+    return fields
+
+
+NEEDED = {"odd": (), "clear": ("history", "last_actions"), "acute": ("confirmation", "last_actions")}
+"""What of the context is always there, so that there is something to see."""
+
+
+def _some(fields: dict[str, Any], needed: Sequence[str]) -> st.SearchStrategy[dict[str, Any]]:
+    """Return dictionaries of ``fields`` where those that are not needed may be missing."""
+    optional = {name: field for name, field in fields.items() if name not in needed}
+    return st.fixed_dictionaries({name: fields[name] for name in needed}, optional=optional)
+
+
+def consents(now: str | None) -> st.SearchStrategy[Any]:
+    """Return consents as JSON, most of them live."""
+    ends = st.none() | ages.map(lambda age: at(now, age))
+    timed = st.builds(
+        lambda granted, end: {"granted": granted, "expires_at": end}, st.sampled_from([True, True, False]), ends
+    )
+    return st.just(True) | st.just(True) | st.booleans() | timed
+
+
+def entries(now: str | None) -> st.SearchStrategy[Any]:
+    """Return entries of a history; few ids and high scores, so that they repeat and add up."""
+    high = st.fixed_dictionaries({"depressed": st.sampled_from([0.55, 0.6]), SI: st.sampled_from([0.2, 0.35])})
+    given = high | st.dictionaries(st.sampled_from(READ), scores, max_size=3)
+    return st.builds(lambda name, age, scored: entry(name, at(now, age), **scored), st.sampled_from(IDS), ages, given)
+
+
+def done(now: str | None) -> st.SearchStrategy[Any]:
+    """Return actions that were carried out."""
+    names = st.sampled_from(["offer_self_help", "request_human_review", "help_link", *THIRD_PARTY])
+    return st.builds(
+        lambda name, age, tier: {"action": name, "at": at(now, age), "tier": tier},
+        names,
+        ages,
+        st.sampled_from([None, None, *TIERS]),
+    )
+
+
+def to_case(fields: dict[str, Any]) -> Case:
+    return parse_case(json.dumps(fields))
+
+
+def planned(decision: Decision) -> set[str]:
+    return {action.action for action in decision.actions if action.status == "planned"}
+
+
+def is_live(given: Any, now: str | None) -> bool:
+    """Say, for a consent in JSON and by itself, whether it is live."""
+    if isinstance(given, bool):
+        return given
+    if given is None or not given["granted"]:
+        return False
+    end = given.get("expires_at")
+    return end is None or (now is not None and datetime.fromisoformat(now) < datetime.fromisoformat(end))
+
+
+def has_unknown_end(given: Any, now: str | None) -> bool:
+    return isinstance(given, dict) and given["granted"] and given.get("expires_at") is not None and now is None
+
+
+def properties(examples: int = 100) -> Any:
+    return settings(max_examples=examples)
+
+
+@properties(200)
+@given(case_fields(), policies, st.sets(st.sampled_from(SCOPES), min_size=1))
+def test_more_consent_never_removes_help(fields: dict[str, Any], policy: Policy, scopes: set[str]) -> None:
+    now = fields["context"].get("now")
+    # A consent whose end nobody can check is an uncertainty of its own, which calls for help; to lift it is no grant.
+    assume(not any(has_unknown_end(fields["consent"].get(scope), now) for scope in scopes))
+    more = fields | {"consent": fields["consent"] | dict.fromkeys(scopes, True)}
+
+    before, after = decision_of(to_case(fields), policy), decision_of(to_case(more), policy)
+
+    assert RANK[after.tier] >= RANK[before.tier]
+    assert {line.id for line in before.lines} <= {line.id for line in after.lines}
+    instead = {"help_link"} if "offer_self_help" in planned(after) else set()
+    assert planned(before) <= planned(after) | instead
+
+
+@properties(200)
+@given(case_fields(), policies, st.sets(st.sampled_from(SCOPES), min_size=1))
+def test_less_consent_never_adds_a_disclosure(fields: dict[str, Any], policy: Policy, scopes: set[str]) -> None:
+    less = fields | {"consent": fields["consent"] | dict.fromkeys(scopes, False)}
+
+    before, after = decision_of(to_case(fields), policy), decision_of(to_case(less), policy)
+
+    def disclosed(decision: Decision) -> set[tuple[str, str]]:
+        return {
+            (action.action, action.status)
+            for action in decision.actions
+            if action.action in (*THIRD_PARTY, "request_human_review") and action.status != "suppressed"
+        }
+
+    assert disclosed(after) <= disclosed(before)
+
+
+@properties(200)
+@given(case_fields(), policies, st.sampled_from(RISKS), scores, scores)
+def test_raising_a_risk_score_never_lowers_the_tier(
+    fields: dict[str, Any], policy: Policy, label: str, one: float, other: float
+) -> None:
+    low, high = sorted((one, other))
+
+    before, after = (
+        decision_of(to_case(fields | {"signals": fields["signals"] | {label: score}}), policy) for score in (low, high)
+    )
+
+    assert RANK[after.tier] >= RANK[before.tier]
+
+
+@properties(250)
+@given(case_fields(), policies)
+def test_nobody_is_told_anything_without_leave(fields: dict[str, Any], policy: Policy) -> None:
+    context, consent = fields["context"], fields["consent"]
+    decision = decision_of(to_case(fields), policy)
+
+    confirmed = context.get("confirmation", {})
+    minor = context.get("age_band") == "minor"
+    by = {"human"} if minor else {"human", "user"}
+    is_confirmed = fields["entry_id"] == "e9" == confirmed.get("entry_id") and confirmed.get("by") in by
+    for action in decision.actions:
+        if action.action in (*THIRD_PARTY, "request_human_review") and action.status != "suppressed":
+            scope = "human_review" if action.action == "request_human_review" else action.action
+            assert is_live(consent.get(scope), context.get("now"))
+            assert action.action not in policy.kill_switch
+        if action.action in THIRD_PARTY and action.status != "suppressed":
+            assert context.get("subject") != "other"
+            assert not set(decision.uncertainty) - {"unverified_consent"}
+        if action.action == "alert_contact" and action.status != "suppressed":
+            assert decision.tier == "emergency_contact"
+            assert not context.get("contact_unsafe", False)
+            assert action.status == ("planned" if is_confirmed else "proposed")
+        if action.action == "notify_therapist" and minor and action.status != "suppressed":
+            assert (action.status == "proposed") != is_confirmed
+
+
+@properties()
+@given(case_fields(), policies, st.data())
+def test_an_older_and_calmer_entry_never_lowers_the_tier(
+    fields: dict[str, Any], policy: Policy, data: st.DataObject
+) -> None:
+    history = fields["context"].get("history", [])
+    calmest = {label: min([one["scores"].get(label, 0.0) for one in history], default=0.0) for label in RISKS}
+    calmer = {label: data.draw(st.floats(0.0, top)) for label, top in calmest.items()}
+    older = timedelta(days=data.draw(st.integers(0, 40)))
+    added = entry(data.draw(st.sampled_from([*IDS, "e0"])), at(fields["context"].get("now"), older), **calmer)
+    longer = fields | {"context": fields["context"] | {"history": [*history, added]}}
+
+    before, after = decision_of(to_case(fields), policy), decision_of(to_case(longer), policy)
+
+    assert RANK[after.tier] >= RANK[before.tier]
+
+
+@properties()
+@given(case_fields(), policies, st.randoms(use_true_random=False))
+def test_the_order_of_what_is_given_changes_nothing(fields: dict[str, Any], policy: Policy, random: Any) -> None:
+    def shuffled(values: list[Any]) -> list[Any]:
+        return random.sample(values, len(values))
+
+    context = {name: shuffled(value) if isinstance(value, list) else value for name, value in fields["context"].items()}
+    consent = dict(shuffled(list(fields["consent"].items())))
+    other = fields | {
+        "signals": dict(shuffled(list(fields["signals"].items()))),
+        "context": context,
+        "consent": consent,
+    }
+
+    assert decision_of(to_case(fields), policy).encode() == decision_of(to_case(other), policy).encode()
+
+
+@properties()
+@given(case_fields(), policies)
+def test_a_replay_gives_the_same_bytes(fields: dict[str, Any], policy: Policy) -> None:
+    assert decision_of(to_case(fields), policy).encode() == decision_of(to_case(fields), policy).encode()
+
+
+def test_another_process_gives_the_same_bytes(tmp_path: Path) -> None:
+    signals = {label: 0.4 + index / 100 for index, label in enumerate(RISKS)}
+    context = {"language": "fr", "active": list(RISKS), "faults": ["stale_model", "model_timeout"], "tokens": 3}
+    line = json.dumps({"signals": signals, "context": context, "consent": {"self_help": True}})
+    (tmp_path / "cases.jsonl").write_text(line + "\n", encoding="utf-8")
+    command = [sys.executable, "-m", "handlers.core.policy", "--today", "2026-03-01", "--cases"]
+
+    outputs = {
+        subprocess.run(
+            [*command, str(tmp_path / "cases.jsonl")],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            cwd=CONFIG.parents[1],
+            capture_output=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    }
+
+    assert outputs == {(decision_of(parse_case(line)).encode() + "\n").encode()}
+
+
+@properties()
+@given(case_fields(), policies)
+def test_a_decision_holds_only_words_of_our_own(fields: dict[str, Any], policy: Policy) -> None:
+    canary = "Canary wrote this: tell 555-0199 at once"
+    decision = decision_of(to_case(fields | {"text": canary}), policy)
+
+    words = {rule.id for rules in (TIER_RULES, UNCERTAINTY_RULES, GATES) for rule in rules}
+    words |= {"contradiction", "third_party_guidance", "unknown_signal"}
+    words |= {"international_directory", "child_line_first", "stale_line"}
+    assert {*decision.rules_fired, *decision.uncertainty, *decision.flags} <= words
+    assert set(decision.active) <= set(RISKS)
+    assert {item for action in decision.actions for item in action.items or ()} <= {item.id for item in CATALOGUE.items}
+    encoded = decision.encode()
+    assert not any(word in encoded for word in ("Canary", "555-0199", "at once"))
+    published = (CONFIG / "crisis_lines.yaml").read_text(encoding="utf-8")
+    assert all(f'dial: "{line.dial}"' in published for line in decision.lines if line.dial is not None)
+
+
+@properties()
+@given(case_fields(), policies)
+def test_without_leave_to_use_it_the_history_is_not_read(fields: dict[str, Any], policy: Policy) -> None:
+    assume(not is_live(fields["consent"].get("use_history"), fields["context"].get("now")))
+    without = fields | {"context": {name: value for name, value in fields["context"].items() if name != "history"}}
+
+    assert decision_of(to_case(fields), policy).encode() == decision_of(to_case(without), policy).encode()
+
+
+@properties()
+@given(case_fields(), policies, scores, scores)
+def test_neutral_moves_no_tier(fields: dict[str, Any], policy: Policy, one: float, other: float) -> None:
+    first, second = (
+        decision_of(to_case(fields | {"signals": fields["signals"] | {"neutral": score}}), policy)
+        for score in (one, other)
+    )
+
+    assert (first.tier, first.actions, first.active) == (second.tier, second.actions, second.active)
+
+
+@properties(200)
+@given(case_fields(), policies)
+def test_help_is_there_and_every_refusal_has_its_reason(fields: dict[str, Any], policy: Policy) -> None:
+    decision = decision_of(to_case(fields), policy)
+    names = [action.action for action in decision.actions]
+
+    assert len(names) == len(set(names))
+    assert set(policy.tiers.of(decision.tier)) <= set(names)
+    if RANK[decision.tier] >= RANK["professional"] or decision.uncertainty:
+        assert "show_crisis_lines" in planned(decision)
+        assert decision.lines
+    if decision.uncertainty:
+        assert "request_human_review" in names
+    assert ("help_link" in names) == ("offer_self_help" in set(names) - planned(decision))
+    for action in decision.actions:
+        assert (action.reason is None) == (action.status in ("planned", "proposed"))
+        assert (action.not_before is not None) == (action.status == "deferred")
+        if action.status == "deferred":
+            assert (action.action, decision.tier) == ("notify_therapist", "professional")
+
+
+@properties(200)
+@given(case_fields(), policies)
+def test_no_model_reaches_beyond_its_limit(fields: dict[str, Any], policy: Policy) -> None:
+    one = to_case(fields)
+    caps = policy.caps()
+    readable = [label for label in (*one.signals, *one.context.active) if label in caps]
+    readable += [label for past in one.context.history for label in past.scores if label in caps]
+    limit = max((caps[label] for label in readable), key=RANK.__getitem__, default="none")
+
+    decision = decision_of(one, policy)
+
+    assert RANK[decision.tier] <= RANK[limit]
+    assert "history_profile" not in read(one, policy).labels
+    if SI not in readable:
+        assert RANK[decision.tier] <= RANK["professional"]
+
+
+@properties()
+@given(case_fields(), policies)
+def test_nothing_that_is_not_known_ends_in_plain_none(fields: dict[str, Any], policy: Policy) -> None:
+    context = fields["context"]
+    language = context.get("language")
+    not_known = (
+        context.get("tokens", 0) > context.get("tokens_scored", 0)
+        or bool(context.get("faults"))
+        or (language is not None and language.lower()[:2] not in policy.languages)
+        or any(not math.isfinite(fields["signals"].get(name) or 0.0) for name in READ)
+        or any(fields["signals"].get(name) is None for name in fields["expected_signals"])
+        or not set(fields["signals"]) & set(READ)
+    )
+    decision = decision_of(to_case(fields), policy)
+
+    if not_known:
+        assert decision.uncertainty
+        assert "show_crisis_lines" in planned(decision)
+        assert not planned(decision) & set(THIRD_PARTY)
