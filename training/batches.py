@@ -49,14 +49,11 @@ class TokenBudgetSampler(Sampler[list[int]]):
         budget: padded tokens in a batch at most.
         rows: texts in a batch at most.
         seed: of all shuffling.
-        leading: this many texts, from the first on, come in batches before all others.
     """
 
-    def __init__(self, lengths: Sequence[int], budget: int, rows: int, seed: int, leading: int = 0) -> None:
+    def __init__(self, lengths: Sequence[int], budget: int, rows: int, seed: int) -> None:
         super().__init__()
-        rng = random.Random(seed)
-        parts = (range(leading), range(leading, len(lengths)))
-        self._batches = [batch for part in parts for batch in _shuffled_batches(part, lengths, budget, rows, rng)]
+        self._batches = _shuffled_batches(range(len(lengths)), lengths, budget, rows, random.Random(seed))
 
     def __len__(self) -> int:
         return len(self._batches)

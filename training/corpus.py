@@ -34,8 +34,8 @@ class Mix:
         longest_document: tokens of the longest document, about.
     """
 
-    emotion_journals: int = 20_000
-    synthetic: int = 90_000
+    emotion_journals: int = 10_000
+    synthetic: int = 60_000
     line_repeats: int = 4
     goemotions_repeats: int = 1
     counselchat_repeats: int = 0

@@ -135,7 +135,7 @@ def held_out_table(found: SetFigures) -> str:
     """The figures of the held-out rows, for a terminal."""
     lines = [f"held out: {found.texts} texts, all labels right {found.all_right:.3f}"]
     lines += [
-        f"  {label:12} F1 {its.f1:.3f}  precision {its.precision:.3f}  recall {its.recall:.3f}  ({its.positives} positives)"
+        f"  {label:12} F1 {its.f1:.3f}  precision {its.precision:.3f}  recall {its.recall:.3f} of {its.positives}"
         for label, its in found.labels.items()
     ]
     return "\n".join(lines)

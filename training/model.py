@@ -6,13 +6,16 @@ import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from transformers import LongformerConfig, LongformerForSequenceClassification
+from transformers.models.longformer.modeling_longformer import LongformerLayer
 
 from export.longformer import ExportableLongformer
 from training.labels import LABELS
+from training.tokenizer import UNKNOWN_ID
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """Maps logits ``(B, N)`` and targets ``(B, N)``, NaN: unknown, to a scalar."""
@@ -27,8 +30,9 @@ class Shape:
 
     ``window`` counts both sides; ``max_tokens`` includes the special tokens. The usual standard
     deviation of 0.02 belongs to a width of 768; a larger one keeps the scale of what a layer
-    passes on. Positions start small so that words are learned before their order. Chosen in
-    short trials together with the learning rates, not one by one.
+    passes on; that of the attention's values and outputs is ``1 / sqrt(hidden)``, so that what a word
+    says reaches the CLS token from the first step. Positions start small so that words are learned
+    before their order. Chosen in short trials together with the learning rates, not one by one.
     """
 
     hidden: int = 192
@@ -38,8 +42,9 @@ class Shape:
     window: int = 128
     max_tokens: int = 4096
     vocab: int = 8000
-    dropout: float = 0.05
+    dropout: float = 0.15
     initial_std: float = 0.04
+    initial_value_std: float = 0.072
     initial_position_scale: float = 0.1
 
 
@@ -67,6 +72,10 @@ def new_model(shape: Shape, vocab: int, heads_out: int) -> LongformerForSequence
     model = LongformerForSequenceClassification(config)
     with torch.no_grad():
         model.longformer.embeddings.position_embeddings.weight.mul_(shape.initial_position_scale)
+        for layer in cast("list[LongformerLayer]", list(model.longformer.encoder.layer)):
+            attention = layer.attention
+            for linear in (attention.self.value, attention.self.value_global, attention.output.dense):
+                linear.weight.normal_(std=shape.initial_value_std)
     return model
 
 
@@ -85,20 +94,36 @@ class TrainingModel(nn.Module):
     Args:
         model: trained in place; the graph holds its own modules.
         groups: the groups of logits in their order.
+        token_dropout: share of the tokens that are hidden as ``<unk>`` while training, so that no single
+            word decides.
     """
 
-    def __init__(self, model: LongformerForSequenceClassification, groups: Sequence[LogitGroup]) -> None:
+    def __init__(
+        self, model: LongformerForSequenceClassification, groups: Sequence[LogitGroup], token_dropout: float = 0.0
+    ) -> None:
         super().__init__()
         self.graph = ExportableLongformer(model)
         self.groups = tuple(groups)
+        self.token_dropout = token_dropout
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """Compute the loss (a scalar) and the logits ``(B, T)`` for ``labels`` float ``(B, T)``, NaN: unknown."""
-        logits = self.graph(input_ids, attention_mask)
-        sizes = [group.size for group in self.groups]
-        pairs = zip(self.groups, logits.split(sizes, dim=1), labels.split(sizes, dim=1), strict=True)
-        losses = [group.weight * group.loss(scored.float(), target) for group, scored, target in pairs if group.weight]
-        return {"loss": torch.stack(losses).sum(), "logits": logits}
+        logits = self.graph(self._with_gaps(input_ids), attention_mask)
+        return {"loss": grouped_loss(logits, labels, self.groups), "logits": logits}
+
+    def _with_gaps(self, input_ids: Tensor) -> Tensor:
+        if not self.training or not self.token_dropout:
+            return input_ids
+        hidden = (torch.rand(input_ids.shape, device=input_ids.device) < self.token_dropout) & (input_ids > UNKNOWN_ID)
+        return input_ids.masked_fill(hidden, UNKNOWN_ID)
+
+
+def grouped_loss(logits: Tensor, targets: Tensor, groups: Sequence[LogitGroup]) -> Tensor:
+    """The weighted sum of the groups' losses, for logits and targets ``(B, T)``, NaN: unknown."""
+    sizes = [group.size for group in groups]
+    pairs = zip(groups, logits.split(sizes, dim=1), targets.split(sizes, dim=1), strict=True)
+    losses = [group.weight * group.loss(scored.float(), target) for group, scored, target in pairs if group.weight]
+    return torch.stack(losses).sum()
 
 
 def known_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:

@@ -38,9 +38,9 @@ class Stage:
         budget: padded tokens in a batch at most.
         rows: texts in a batch at most.
         max_tokens: longer texts lose their end.
-        leading: this share of the texts comes first, from the first text on.
         embedding_rate: multiplies the learning rate of the word embeddings; a word occurs in few
             batches, which matters where they start from nothing.
+        token_dropout: share of the tokens that are hidden while training.
     """
 
     name: str
@@ -53,8 +53,8 @@ class Stage:
     budget: int = 8192
     rows: int = 16
     max_tokens: int = 4096
-    leading: float = 0.0
     embedding_rate: float = 1.0
+    token_dropout: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -82,35 +82,35 @@ EMBEDDED: Final = Recipe(
         Stage(
             "stage1",
             LossWeights(emotion=1.0, comment_emotions=0.3),
-            learning_rate=1e-3,
+            learning_rate=5e-4,
             weight_decay=0.05,
             schedule="cosine",
-            budget=1536,
-            rows=48,
+            budget=3072,
+            rows=96,
             max_tokens=256,
-            embedding_rate=5.0,
+            token_dropout=0.1,
         ),
         Stage(
             "stage2",
-            LossWeights(labels=1.0, mentions=0.5, comment_emotions=0.3),
-            learning_rate=1e-3,
+            LossWeights(labels=1.0, mentions=0.5, emotion=0.3, comment_emotions=0.3),
+            learning_rate=7e-4,
             weight_decay=0.05,
             schedule="cosine",
-            budget=1536,
-            rows=48,
+            budget=3072,
+            rows=96,
             max_tokens=256,
-            leading=0.15,
-            embedding_rate=5.0,
+            embedding_rate=0.3,
+            token_dropout=0.1,
         ),
         Stage(
             "stage2_long",
-            LossWeights(labels=1.0, mentions=0.5, comment_emotions=0.3),
-            learning_rate=3e-4,
+            LossWeights(labels=1.0, mentions=0.5),
+            learning_rate=2e-4,
             weight_decay=0.05,
             schedule="cosine",
             budget=4096,
-            rows=48,
-            embedding_rate=5.0,
+            rows=96,
+            token_dropout=0.1,
         ),
     )
 )

@@ -1,8 +1,8 @@
 """The embedded demonstration checkpoint: a small Longformer from random weights, by the two-stage recipe.
 
-Short texts first: among public comments alone it takes the model long to tell the labels apart.
-The position embeddings that it learned are then tiled over the whole length, and the last stage
-adds long documents (Beltagy et al. 2020, section 5).
+A bag of words gives the first word embeddings, short texts teach emotions and then the labels. The
+position embeddings learned so far are then tiled over the whole length, and the last stage adds long
+documents (Beltagy et al. 2020, section 5).
 """
 
 from __future__ import annotations
@@ -42,12 +42,14 @@ class SmallPlan:
         shape: of the model.
         mix: of the texts.
         merge_dropout: of the tokenizer while training.
+        word_epochs: passes of the bag of words that gives the first word embeddings.
     """
 
     recipe: Recipe = EMBEDDED
     shape: Shape = field(default_factory=Shape)
     mix: Mix = field(default_factory=Mix)
     merge_dropout: float = 0.1
+    word_epochs: int = 4
 
 
 def train_small(plan: SmallPlan, data: Path, out: Path, work: Path, hardware: Hardware) -> None:
@@ -68,6 +70,7 @@ def train_small(plan: SmallPlan, data: Path, out: Path, work: Path, hardware: Ha
     model = new_model(plan.shape, len(tokenizer), logit_count(emotions))
     run = Run(plan.recipe, model, tokenizer, hardware, work / fingerprint(plan, data), emotions, plan.merge_dropout)
     first, second, lengthening = plan.recipe.stages
+    run.learn_words(second, short, plan.word_epochs)
     run.train(first, emotion_rows(data, plan.mix, seed))
     run.train(second, short)
     tile_positions(model, second.max_tokens)

@@ -23,6 +23,7 @@ from training.labels import LABELS, RISK_LABELS, UNKNOWN
 from training.model import LogitGroup, TrainingModel, known_bce, known_cross_entropy
 from training.recipe import LossWeights, Recipe, Stage
 from training.rows import EMOTION_CLASSES, Row
+from training.words import learn_words
 
 Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["auto", "fp32", "bf16"]
@@ -88,6 +89,11 @@ class Run:
     comment_emotions: int = 0
     merge_dropout: float = 0.0
 
+    def learn_words(self, stage: Stage, rows: Sequence[Row], epochs: int) -> None:
+        """Give the model its first word embeddings, from what ``stage`` is to learn; see ``training.words``."""
+        if not any(self.work.glob(f"*/{_FINISHED}")):
+            learn_words(self.model, self._groups(stage.weights), self._encoded(rows, stage), epochs, self.recipe.seed)
+
     def train(self, stage: Stage, rows: Sequence[Row]) -> None:
         """Train one stage on ``rows``, or load what an earlier run made of it.
 
@@ -96,7 +102,7 @@ class Run:
         """
         if not rows:
             raise DataError(f"{stage.name}: no text to train on")
-        trained = TrainingModel(self.model, self._groups(stage.weights))
+        trained = TrainingModel(self.model, self._groups(stage.weights), stage.token_dropout)
         work = self.work / stage.name
         if (work / _FINISHED).is_file():
             trained.load_state_dict(load_file(work / _FINISHED))
@@ -132,10 +138,9 @@ class Run:
 
     def _trainer(self, stage: Stage, trained: TrainingModel, examples: list[Example], work: Path) -> BudgetTrainer:
         lengths = [len(example.input_ids) for example in examples]
-        leading = round(stage.leading * len(lengths))
         return BudgetTrainer(
             Examples(examples),
-            TokenBudgetSampler(lengths, stage.budget, stage.rows, self.recipe.seed, leading),
+            TokenBudgetSampler(lengths, stage.budget, stage.rows, self.recipe.seed),
             model=trained,
             args=self._arguments(stage, work),
             optimizers=(_optimizer(trained, stage), None),

@@ -17,6 +17,7 @@ SPECIAL_TOKENS: Final = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
 """In the order of their ids. RoBERTa keeps the first four ids; its ``<mask>`` is the last id instead of 4."""
 
 PADDING_ID: Final = 1
+UNKNOWN_ID: Final = 3
 
 _MIN_FREQUENCY: Final = 3
 
