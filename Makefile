@@ -8,6 +8,8 @@ DEVICE ?= auto
 # More options for the commands behind a target, such as EXPORT_OPTIONS="--labels a,b,c --smoke smoke.jsonl".
 EXPORT_OPTIONS ?=
 PARITY_OPTIONS ?=
+# Files of the serving machine, such as ARCHIVE_OPTIONS="--policy /etc/lantern/policy.yaml --records /var/lib/lantern/decisions.jsonl".
+ARCHIVE_OPTIONS ?=
 SERVE_OPTIONS ?=
 TEST_OPTIONS ?=
 BENCH_OPTIONS ?=
@@ -73,7 +75,7 @@ labelled-data:
 	@test -f "$(DATA)" || { echo "DATA=$(DATA): say which file holds the labelled texts, as in make $(MAKECMDGOALS) DATA=labelled.csv"; exit 1; }
 
 archive: parity ## bundle to model_store/sentiment.mar
-	$(RUN) -m export archive --bundle "$(BUNDLE)" --store $(STORE) --runtime $(RUNTIME) --device $(DEVICE)
+	$(RUN) -m export archive --bundle "$(BUNDLE)" --store $(STORE) --runtime $(RUNTIME) --device $(DEVICE) $(ARCHIVE_OPTIONS)
 
 serve: archive ## set up, export, pack and serve on loopback; Ctrl-C stops
 	@exec $(RUN) -m server start --archive $(STORE)/sentiment.mar $(SERVE_OPTIONS)

@@ -118,7 +118,7 @@ def _good_fields(answer: Answer) -> dict[str, Any]:
     """Return the JSON object of an answer without an error, or raise the error."""
     fields = _json_object(answer.body)
     if fields is not None and "error" in fields:
-        raise _envelope_error(fields["error"], answer.status, answer.retry_after_s)
+        raise _envelope_error(fields, answer.status, answer.retry_after_s)
     server_error = _server_error(fields)
     if server_error is not None:
         status = 401 if server_error.type == "InvalidKeyException" else server_error.code  # a wrong token is a 400
@@ -134,7 +134,7 @@ def _good_fields(answer: Answer) -> dict[str, Any]:
 def _result(fields: object, answer: Answer) -> ClassifyResponse | LanternClientError:
     """Read one response or error: a whole answer, or one entry's part of it."""
     if isinstance(fields, dict) and "error" in fields:
-        return _envelope_error(fields["error"], fields.get("status"), answer.retry_after_s)
+        return _envelope_error(fields, fields.get("status"), answer.retry_after_s)
     try:
         return ClassifyResponse.model_validate(fields)
     except ValidationError:
@@ -142,15 +142,22 @@ def _result(fields: object, answer: Answer) -> ClassifyResponse | LanternClientE
     return client_error(INTERNAL, "the server's answer does not fit the response schema; do the versions match?")
 
 
-def _envelope_error(envelope: object, status: object, retry_after_s: float | None) -> LanternClientError:
+def _envelope_error(fields: dict[str, Any], status: object, retry_after_s: float | None) -> LanternClientError:
     try:
-        error = _Error.model_validate(envelope)
+        error = _Error.model_validate(fields["error"])
     except ValidationError:
         error = None
     if error is None:
         return client_error(INTERNAL, "the server's error does not fit the error schema; do the versions match?")
     kind = ERROR_TABLE.get(error.code) or _kind_of_status(status)
-    return client_error(kind, error.message, error.field, retry_after_s=retry_after_s if kind.retryable else None)
+    escalation = fields.get("escalation")
+    return client_error(
+        kind,
+        error.message,
+        error.field,
+        retry_after_s=retry_after_s if kind.retryable else None,
+        escalation=escalation if isinstance(escalation, dict) else None,
+    )
 
 
 def _kind_of_status(status: object) -> ErrorKind:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 from handlers.core.errors import ErrorKind, LanternError
 
@@ -12,12 +13,19 @@ class LanternClientError(LanternError):
 
     Attributes:
         retry_after_s: seconds that the server asked to wait before the same request, or ``None``.
+        escalation: what to offer the writer although there is no answer, where the server says so.
     """
 
     def __init__(
-        self, kind: ErrorKind, message: str, field: str | None = None, *, retry_after_s: float | None = None
+        self,
+        kind: ErrorKind,
+        message: str,
+        field: str | None = None,
+        *,
+        retry_after_s: float | None = None,
+        escalation: Mapping[str, Any] | None = None,
     ) -> None:
-        super().__init__(kind, message, field)
+        super().__init__(kind, message, field, escalation)
         self.retry_after_s = retry_after_s
 
 
@@ -58,7 +66,13 @@ CLASS_BY_STATUS: Final[dict[int, type[LanternClientError]]] = {
 
 
 def client_error(
-    kind: ErrorKind, message: str, field: str | None = None, *, retry_after_s: float | None = None
+    kind: ErrorKind,
+    message: str,
+    field: str | None = None,
+    *,
+    retry_after_s: float | None = None,
+    escalation: Mapping[str, Any] | None = None,
 ) -> LanternClientError:
     """Build the exception that ``kind`` stands for."""
-    return CLASS_BY_STATUS[kind.http](kind, message, field, retry_after_s=retry_after_s)
+    build = CLASS_BY_STATUS[kind.http]
+    return build(kind, message, field, retry_after_s=retry_after_s, escalation=escalation)

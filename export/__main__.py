@@ -135,8 +135,18 @@ def _plan(options: argparse.Namespace, bundle: Bundle) -> Plan:
     )
 
 
+MOUNTED = {
+    "policy": "escalation policy in the place of the one in the archive",
+    "crisis_lines": "crisis-line directory in the place of the one in the archive",
+    "self_help": "self-help catalogue in the place of the one in the archive",
+    "records": "file that decision records are appended to, NAME.jsonl; none are kept without it",
+}
+"""Settings of the handler that name files of the serving machine: absolute paths."""
+
+
 def _archive(options: argparse.Namespace, progress: Progress) -> int:
-    settings = {"runtime": options.runtime, "device": options.device}
+    mounted = {name: getattr(options, name) for name in MOUNTED if getattr(options, name) is not None}
+    settings = {"runtime": options.runtime, "device": options.device, **mounted}
     archive_options = ArchiveOptions(options.name, options.version, settings)
     with progress.step(f"packing {options.bundle}"):
         bundle = read_bundle(options.bundle)
@@ -210,6 +220,8 @@ def _parser() -> argparse.ArgumentParser:
     archive.add_argument("--version", default="1.0", help="model version in TorchServe (default: 1.0)")
     archive.add_argument("--runtime", choices=["onnx"], default="onnx")
     archive.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
+    for name, what in MOUNTED.items():
+        archive.add_argument(f"--{name.replace('_', '-')}", metavar="FILE", help=f"{what}, as the server will see it")
     archive.set_defaults(command=_archive)
     return parser
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,7 +17,9 @@ import yaml
 import handlers
 from export.errors import ExportRefused
 from handlers.core.errors import StartupError
-from handlers.core.settings import parse_settings
+from handlers.core.policy_model import load_policy
+from handlers.core.settings import Settings, parse_settings
+from handlers.escalation import POLICY_FILE
 from handlers.runtime.bundle import Bundle, verify_bundle
 
 ENTRY: Final = "torchserve_entry.py"
@@ -67,10 +70,17 @@ def _stage(bundle: Bundle, stage: Path, options: ArchiveOptions) -> None:
     config = yaml.safe_load((package / CONFIG).read_text(encoding="utf-8"))
     config["lantern"] |= options.settings
     try:
-        parse_settings(config["lantern"])
+        _check_policy(bundle, parse_settings(config["lantern"]))
     except StartupError as error:
         raise ExportRefused(str(error)) from error
     (stage.parent / CONFIG.name).write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+
+
+def _check_policy(bundle: Bundle, settings: Settings) -> None:
+    """Refuse a policy that the server would refuse; one that only the serving machine has cannot be read here."""
+    path = Path(settings.policy) if settings.policy else POLICY_FILE
+    if settings.policy is None or path.is_file():
+        load_policy(path, bundle.manifest.labels, date.today())
 
 
 def _run_archiver(work: Path, options: ArchiveOptions) -> None:

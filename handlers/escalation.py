@@ -75,6 +75,7 @@ class Escalation:
         self._keys: Keyring = parse_keyring(os.environ.get(KEYS_VARIABLE, ""))
         self._records = RecordWriter(Path(settings.records)) if settings.records else None
         self._unwritten: list[DecisionFacts] = []
+        self._told_on: date | None = None
         if self._records is not None:
             opened = self._records.opened
             sink(RecordsOpened(opened.last_hash, opened.torn_bytes, bool(self._keys.keys)))
@@ -82,6 +83,7 @@ class Escalation:
     def decide(self, answered: Answered) -> dict[str, Any]:
         """Return the ``escalation`` of an answer, and keep the decision for ``record``."""
         loaded = self._source.current()
+        self._tell_of_expiry(loaded)
         case = self._case(answered, loaded)
         traced = trace(case, loaded.policy, self._directory, self._catalogue)
         facts = self._facts(answered, case, traced, loaded)
@@ -102,8 +104,16 @@ class Escalation:
             self._sink(RecordsFailed(str(error), waiting=len(kept), lost=len(error.unwritten) - len(kept)))
             self._unwritten = list(kept)
 
+    def _tell_of_expiry(self, loaded: LoadedPolicy) -> None:
+        """Say, once a day, that the policy is out of date; deciding without any would help nobody."""
+        today, until = self._now().date(), loaded.policy.valid_until
+        if today > until and self._told_on != today:
+            self._told_on = today
+            message = f"valid_until: {until} has passed; it stays in force until another policy is put in its place"
+            self._sink(PolicyChanged("expired", loaded.sha256, message))
+
     def _parse(self, payload: bytes, where: str) -> LoadedPolicy:
-        loaded = parse_policy(payload, where, self._labels, date.today())
+        loaded = parse_policy(payload, where, self._labels, self._now().date())
         return LoadedPolicy(loaded.policy.calibrated(self._thresholds), loaded.sha256)
 
     def _report_change(self, change: PolicyChange) -> None:

@@ -119,8 +119,8 @@ class SentimentHandler:
 
 
 def _needs_somebody(event: Event) -> bool:
-    refused = isinstance(event, PolicyChanged) and event.outcome == "refused"
-    return refused or isinstance(event, (Fault, RecordsFailed))
+    left = isinstance(event, PolicyChanged) and event.outcome != "reloaded"
+    return left or isinstance(event, (Fault, RecordsFailed))
 
 
 def _settings(model_config: dict[str, Any]) -> Settings:

@@ -103,6 +103,18 @@ EMBEDDED: Final = Recipe(
             token_dropout=0.1,
         ),
         Stage(
+            "stage2_again",
+            LossWeights(labels=1.0, mentions=0.5, comment_emotions=0.1),
+            learning_rate=5e-4,
+            weight_decay=0.05,
+            schedule="cosine",
+            budget=3072,
+            rows=96,
+            max_tokens=256,
+            embedding_rate=0.3,
+            token_dropout=0.1,
+        ),
+        Stage(
             "stage2_long",
             LossWeights(labels=1.0, mentions=0.5),
             learning_rate=2e-4,

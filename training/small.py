@@ -38,7 +38,8 @@ class SmallPlan:
     """Everything that the embedded checkpoint depends on, but for the data files.
 
     Attributes:
-        recipe: its three stages: emotions, labels on short texts, labels on long ones too.
+        recipe: its four stages: emotions, labels on short texts, the same on texts written and mixed anew, and
+            labels on long texts too.
         shape: of the model.
         mix: of the texts.
         merge_dropout: of the tokenizer while training.
@@ -69,10 +70,11 @@ def train_small(plan: SmallPlan, data: Path, out: Path, work: Path, hardware: Ha
     emotions = len(load_emotions(data))
     model = new_model(plan.shape, len(tokenizer), logit_count(emotions))
     run = Run(plan.recipe, model, tokenizer, hardware, work / fingerprint(plan, data), emotions, plan.merge_dropout)
-    first, second, lengthening = plan.recipe.stages
+    first, second, again, lengthening = plan.recipe.stages
     run.learn_words(second, short, plan.word_epochs)
     run.train(first, emotion_rows(data, plan.mix, seed))
     run.train(second, short)
+    run.train(again, short_rows(data, plan.mix, seed + 1))
     tile_positions(model, second.max_tokens)
     run.train(lengthening, long_rows(data, plan.mix, short, seed))
 

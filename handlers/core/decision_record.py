@@ -18,8 +18,8 @@ from typing import Annotated, Final, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from handlers.core.policy_consent import ConsentState
 from handlers.core.policy_model import Tier
+from handlers.core.policy_reading import ConsentState
 from handlers.core.schema import field_name
 
 GENESIS: Final = "0" * 64

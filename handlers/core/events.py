@@ -64,7 +64,10 @@ class Decided:
 
 @dataclass(frozen=True)
 class PolicyChanged:
-    """The policy file changed: ``reloaded``, or ``refused`` with the reason, and the one before it stays in force."""
+    """The policy file was ``reloaded``, or ``refused`` with the reason, or the policy in force has ``expired``.
+
+    After the latter two the policy before it stays in force.
+    """
 
     outcome: str
     sha256: str

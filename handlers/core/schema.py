@@ -27,7 +27,7 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 
 from handlers.core.errors import INVALID_JSON, INVALID_REQUEST, INVALID_TEXT, UNKNOWN_LOCALE, ErrorKind, LanternError
-from handlers.core.policy_model import Action, Tier
+from handlers.core.policy_model import Done, Tier
 
 MAX_ENTRIES: Final = 64
 """Requests in one ``entries`` call."""
@@ -140,7 +140,7 @@ class HistoryEntry(_Strict):
 class LastAction(_Strict):
     """An action that was carried out. ``tier``: of the decision that it came from, where the caller kept it."""
 
-    action: Action | Literal["help_link"]
+    action: Done
     at: Time
     tier: Tier | None = None
 

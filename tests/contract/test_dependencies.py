@@ -26,7 +26,7 @@ ALLOWED = {
     PIPELINE: {CORE, RUNTIME},
     ENTRY: {CORE, RUNTIME, PIPELINE, GATE, RELAY, ESCALATION},
     "handlers": set[str](),
-    "export": {"export", "handlers", CORE, RUNTIME, PIPELINE},
+    "export": {"export", "handlers", CORE, RUNTIME, PIPELINE, ESCALATION},
     "client": {"client", CORE},
     "server": {"server", GATE},
     "training": {"training", "export", CORE, RUNTIME, PIPELINE},

@@ -10,7 +10,7 @@ import pytest
 
 from client import InvalidRequest, LanternClient, NotFound, TooLong
 from handlers.core.schema import ClassifyResponse
-from tests.server.live import MODEL, PREDICTIONS, Live, Packed
+from tests.server.live import MODEL, PREDICTIONS, Live, Packed, until
 
 pytestmark = pytest.mark.xdist_group("server")
 
@@ -316,11 +316,14 @@ def test_management_describes_what_is_served(live: Live, packed: Packed) -> None
     assert [label["name"] for label in described["labels"]] == list(packed.manifest.labels)
 
 
-def test_metrics_count_texts_tokens_and_errors(live: Live) -> None:
+def test_metrics_count_texts_tokens_errors_and_decisions(live: Live) -> None:
     live.post({"text": _TEXT})
     live.post({"text": ""})
-    page = live.metrics().decode()
-    assert 'lantern_errors_total{Code="invalid_text"' in page
-    assert "lantern_texts_total{" in page
-    assert "lantern_tokens_total{" in page
-    assert 'lantern_stage_seconds_bucket{Stage="run"' in page
+    wanted = (
+        'lantern_errors_total{Code="invalid_text"',
+        "lantern_texts_total{",
+        "lantern_tokens_total{",
+        'lantern_stage_seconds_bucket{Stage="run"',
+        'lantern_decisions_total{Tier="',
+    )
+    until(lambda: all(name in live.metrics().decode() for name in wanted), "every metric")

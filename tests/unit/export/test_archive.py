@@ -107,3 +107,25 @@ def test_name_and_version_are_the_operators(bundle: Bundle, tmp_path: Path) -> N
     with zipfile.ZipFile(path) as archive:
         model = json.loads(archive.read("MAR-INF/MANIFEST.json"))["model"]
     assert (path.name, model["modelName"], model["modelVersion"]) == ("mood.mar", "mood", "2.1")
+
+
+def test_a_policy_that_the_server_would_refuse_is_refused_here(bundle: Bundle, tmp_path: Path) -> None:
+    policy = tmp_path / "policy.yaml"
+    policy.write_text("tiers: nonsense\n", encoding="utf-8")
+    options = ArchiveOptions("sentiment", "1.0", {**OPTIONS.settings, "policy": str(policy)})
+    with pytest.raises(ExportRefused, match=r"policy\.yaml"):
+        build_archive(bundle, tmp_path / "store", options)
+    assert not list((tmp_path / "store").iterdir())
+
+
+def test_a_policy_that_only_the_server_has_is_left_to_it(bundle: Bundle, tmp_path: Path) -> None:
+    options = ArchiveOptions("sentiment", "1.0", {**OPTIONS.settings, "policy": "/mounted/later/policy.yaml"})
+    archive = build_archive(bundle, tmp_path, options)
+    with zipfile.ZipFile(archive) as packed:
+        assert "/mounted/later/policy.yaml" in packed.read("model-config.yaml").decode()
+
+
+def test_a_relative_path_is_refused(bundle: Bundle, tmp_path: Path) -> None:
+    options = ArchiveOptions("sentiment", "1.0", {**OPTIONS.settings, "records": "decisions.jsonl"})
+    with pytest.raises(ExportRefused, match=r"lantern\.records: .*absolute"):
+        build_archive(bundle, tmp_path, options)

@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from handlers.core.answered import Answered
+from handlers.core.errors import StartupError
+from handlers.core.events import Decided, Event, PolicyChanged, RecordsFailed, RecordsOpened
+from handlers.core.records import verify
+from handlers.core.schema import InputReport, LabelScore, ModelReport, parse_request
+from handlers.core.scores import LabelRule
+from handlers.core.settings import Settings
+from handlers.escalation import POLICY_FILE, Escalation
+
+LABELS = ("neutral", "depressed", "anxious", "stressed")
+MODEL = ModelReport(
+    name="sentiment", version="1.0", checkpoint="c", revision="r", runtime="onnx", precision="fp32", calibration="none"
+)
+TEXT = "I went to the market with my sister and we bought bread and flowers for the kitchen table."
+CHINESE = "今天我觉得非常难过,不知道该怎么办,晚上也睡不着。"
+
+
+def rules(**thresholds: tuple[float, float]) -> list[LabelRule]:
+    return [
+        LabelRule(name, *([thresholds[name][0], 1.0, 0.0, thresholds[name][1]] if name in thresholds else []))
+        for name in LABELS
+    ]
+
+
+def answered(text: str = TEXT, scored: int = 20, tokens: int = 20, request: Any = None, **scores: float) -> Answered:
+    body = {"text": text, "country": "GB", "context": {"now": "2026-03-01T14:00:00Z"}, **(request or {})}
+    labels = tuple(
+        LabelScore(name=name, score=scores.get(name, 0.01), threshold=0.5, positive=False) for name in LABELS
+    )
+    return Answered(
+        parse_request(body),
+        MODEL,
+        labels,
+        InputReport(tokens=tokens, tokens_scored=scored, windows=(), truncated=scored < tokens),
+    )
+
+
+@pytest.fixture
+def events() -> list[Event]:
+    return []
+
+
+@pytest.fixture
+def escalation(events: list[Event]) -> Iterator[Escalation]:
+    yield Escalation(Settings(), rules(), events.append)
+
+
+def test_help_is_offered_with_consent_and_the_policy_is_named(escalation: Escalation, events: list[Event]) -> None:
+    found = escalation.decide(answered(depressed=0.72, request={"consent": {"self_help": True}}))
+    assert found["tier"] == "self_help"
+    assert found["actions"][0]["status"] == "planned" and found["actions"][0]["items"]
+    assert found["policy"]["id"] == "default" and len(found["policy"]["sha256"]) == 64
+    assert found["active"] == ["depressed"]
+    assert "id" not in found and found["decision_id"]
+    assert events == [Decided("self_help", (("offer_self_help", "planned", ""),), uncertain=False)]
+    assert TEXT not in json.dumps(found)
+
+
+def test_without_consent_the_offer_is_suppressed(escalation: Escalation) -> None:
+    found = escalation.decide(answered(depressed=0.72))
+    assert found["actions"][0]["reason"] == "consent_missing"
+    assert found["actions"][1]["action"] == "help_link"
+
+
+def test_a_calibrated_threshold_takes_the_place_of_the_policys(events: list[Event]) -> None:
+    escalation = Escalation(Settings(), rules(depressed=(0.4, 0.3)), events.append)
+    assert escalation.decide(answered(depressed=0.45))["tier"] == "self_help"
+    assert Escalation(Settings(), rules(), events.append).decide(answered(depressed=0.45))["tier"] == "none"
+
+
+def test_a_text_that_was_not_read_to_its_end_is_uncertain(escalation: Escalation) -> None:
+    found = escalation.decide(answered(neutral=0.95, tokens=6000, scored=4096))
+    assert found["uncertainty"] == ["truncated"]
+    assert found["lines"]
+
+
+def test_the_scores_of_a_text_in_another_language_are_ignored(escalation: Escalation) -> None:
+    found = escalation.decide(answered(CHINESE, neutral=0.99))
+    assert "unsupported_language" in found["uncertainty"]
+    assert {action["action"] for action in found["actions"]} >= {"show_crisis_lines", "request_human_review"}
+
+
+def test_a_text_without_scores_is_uncertain_and_shows_lines(escalation: Escalation) -> None:
+    request = parse_request({"text": TEXT, "country": "GB", "consent": {"notify_therapist": True}})
+    found = escalation.decide(Answered(request, MODEL, faults=("model_timeout",)))
+    assert "model_timeout" in found["uncertainty"]
+    assert found["lines"]
+    assert all(action["status"] != "planned" for action in found["actions"] if action["action"] == "notify_therapist")
+
+
+def test_a_policy_that_does_not_fit_the_labels_stops_the_start() -> None:
+    with pytest.raises(StartupError, match=r"policy\.yaml"):
+        Escalation(Settings(), [LabelRule("happy")], lambda _: None)
+
+
+def test_a_changed_policy_is_taken_up_and_a_bad_one_is_not(tmp_path: Path, events: list[Event]) -> None:
+    policy = tmp_path / "policy.yaml"
+    policy.write_text(POLICY_FILE.read_text(encoding="utf-8"), encoding="utf-8")
+    escalation = Escalation(Settings(policy=str(policy), policy_reload_s=1e-9), rules(), events.append)
+    assert escalation.decide(answered(anxious=0.6))["tier"] == "none"
+
+    stricter = policy.read_text(encoding="utf-8").replace("on: 0.70, off: 0.55", "on: 0.59, off: 0.55")
+    policy.write_text(stricter, encoding="utf-8")
+    assert escalation.decide(answered(anxious=0.6))["tier"] == "self_help"
+
+    policy.write_text("tiers: nonsense\n", encoding="utf-8")
+    assert escalation.decide(answered(anxious=0.6))["tier"] == "self_help"
+    changes = [event.outcome for event in events if isinstance(event, PolicyChanged)]
+    assert changes == ["reloaded", "refused"]
+
+
+def test_a_policy_that_expires_while_serving_stays_in_force_and_is_reported_once_a_day(events: list[Event]) -> None:
+    clock = {"now": datetime(2026, 1, 1, tzinfo=UTC)}
+    escalation = Escalation(Settings(), rules(), events.append, now=lambda: clock["now"])
+    for day in (1, 1, 2):
+        clock["now"] = datetime(2031, 1, day, tzinfo=UTC)
+        assert escalation.decide(answered(anxious=0.75))["tier"] == "self_help"
+    assert [event.outcome for event in events if isinstance(event, PolicyChanged)] == ["expired", "expired"]
+
+
+def test_every_decision_is_put_on_record_without_text_or_plain_identifiers(
+    tmp_path: Path, events: list[Event], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LANTERN_HMAC_KEYS", "k1:" + bytes(range(32)).hex())
+    records = tmp_path / "decisions.jsonl"
+    escalation = Escalation(Settings(records=str(records)), rules(), events.append)
+    who = {"subject_id": "person-7", "entry_id": "entry-9", "consent": {"self_help": True}}
+    for score in (0.2, 0.72):
+        escalation.decide(answered(depressed=score, request=who))
+    assert len(records.read_text(encoding="utf-8").splitlines()) == 1  # the chain's header
+    escalation.record()
+    written = records.read_text(encoding="utf-8")
+    assert len(written.splitlines()) == 3
+    assert not any(word in written for word in ("person-7", "entry-9", "market", "flowers"))
+    assert json.loads(written.splitlines()[2])["tier"] == "self_help"
+    assert verify([(records.name, records.read_bytes().splitlines(keepends=True))]).intact
+    assert isinstance(events[0], RecordsOpened) and events[0].keyed
+
+
+def test_decisions_that_cannot_be_written_wait_and_are_reported(tmp_path: Path, events: list[Event]) -> None:
+    folder = tmp_path / "records"
+    folder.mkdir()
+    escalation = Escalation(Settings(records=str(folder / "decisions.jsonl")), rules(), events.append)
+    moved = folder.rename(tmp_path / "elsewhere")
+    escalation.decide(answered(stressed=0.8))
+    escalation.record()
+    failed = [event for event in events if isinstance(event, RecordsFailed)]
+    assert [(event.waiting, event.lost) for event in failed] == [(1, 0)]
+
+    moved.rename(folder)
+    escalation.record()
+    assert len((folder / "decisions.jsonl").read_text(encoding="utf-8").splitlines()) == 2
+    assert len([event for event in events if isinstance(event, RecordsFailed)]) == 1
