@@ -14,6 +14,7 @@ import random
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -62,6 +63,7 @@ def grammar_file(name: GrammarName) -> Path:
     return _GRAMMARS / f"{name}.json"
 
 
+@cache
 def load_grammar(name: GrammarName) -> Grammar:
     """Read one of the two grammars that come with this package."""
     document = json.loads(grammar_file(name).read_text(encoding="utf-8"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -148,6 +148,13 @@ def tile_positions(model: LongformerForSequenceClassification, trained: int) -> 
         for start in range(_POSITION_OFFSET, weight.shape[0], trained):
             target = weight[start : start + trained]
             target.copy_(learned[: target.shape[0]])
+
+
+def average_weights(model: nn.Module, before: Mapping[str, Tensor], share: float) -> None:
+    """Put ``share`` of the weights that ``model`` has and the rest of those ``before`` in their place."""
+    with torch.no_grad():
+        for name, weight in model.state_dict().items():
+            weight.lerp_(before[name].to(weight.dtype), 1 - share)
 
 
 def without_auxiliary(model: LongformerForSequenceClassification) -> LongformerForSequenceClassification:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Final, Literal
 
@@ -32,10 +33,11 @@ class Probe:
         return targets(self.labels)
 
 
-def load_probes(which: ProbeSet) -> list[Probe]:
+@cache
+def load_probes(which: ProbeSet) -> tuple[Probe, ...]:
     """Read one of the two sets."""
     rows = [json.loads(line) for line in PROBE_FILES[which].read_text(encoding="utf-8").splitlines()]
-    return [Probe(row["text"], frozenset(row["labels"]) - {NEUTRAL}, row["family"]) for row in rows]
+    return tuple(Probe(row["text"], frozenset(row["labels"]) - {NEUTRAL}, row["family"]) for row in rows)
 
 
 def all_probes() -> list[Probe]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 
@@ -77,52 +77,43 @@ PUBLISHED: Final = Recipe(
 What the publication leaves open, batch size, schedule and lengths, is that of ``Stage``.
 """
 
+_SHORT: Final = Stage(
+    "stage2",
+    LossWeights(labels=1.0, mentions=0.5, emotion=0.3, comment_emotions=0.3),
+    learning_rate=7e-4,
+    weight_decay=0.05,
+    schedule="cosine",
+    budget=3072,
+    rows=96,
+    max_tokens=256,
+    embedding_rate=0.3,
+    token_dropout=0.1,
+)
+
 EMBEDDED: Final = Recipe(
     stages=(
-        Stage(
-            "stage1",
-            LossWeights(emotion=1.0, comment_emotions=0.3),
+        replace(
+            _SHORT,
+            name="stage1",
+            weights=LossWeights(emotion=1.0, comment_emotions=0.3),
             learning_rate=5e-4,
-            weight_decay=0.05,
-            schedule="cosine",
-            budget=3072,
-            rows=96,
-            max_tokens=256,
-            token_dropout=0.1,
+            embedding_rate=1.0,
         ),
-        Stage(
-            "stage2",
-            LossWeights(labels=1.0, mentions=0.5, emotion=0.3, comment_emotions=0.3),
-            learning_rate=7e-4,
-            weight_decay=0.05,
-            schedule="cosine",
-            budget=3072,
-            rows=96,
-            max_tokens=256,
-            embedding_rate=0.3,
-            token_dropout=0.1,
-        ),
-        Stage(
-            "stage2_again",
-            LossWeights(labels=1.0, mentions=0.5, comment_emotions=0.1),
+        _SHORT,
+        replace(
+            _SHORT,
+            name="stage2_again",
+            weights=LossWeights(labels=1.0, mentions=0.5, comment_emotions=0.1),
             learning_rate=5e-4,
-            weight_decay=0.05,
-            schedule="cosine",
-            budget=3072,
-            rows=96,
-            max_tokens=256,
-            embedding_rate=0.3,
-            token_dropout=0.1,
         ),
-        Stage(
-            "stage2_long",
-            LossWeights(labels=1.0, mentions=0.5),
+        replace(
+            _SHORT,
+            name="stage2_long",
+            weights=LossWeights(labels=1.0, mentions=0.5),
             learning_rate=2e-4,
-            weight_decay=0.05,
-            schedule="cosine",
             budget=4096,
-            rows=96,
-            token_dropout=0.1,
+            max_tokens=4096,
+            embedding_rate=1.0,
         ),
     )
 )

@@ -7,6 +7,7 @@ documents (Beltagy et al. 2020, section 5).
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field
@@ -20,7 +21,7 @@ from training.corpus import Mix, emotion_rows, long_rows, short_rows, vocabulary
 from training.data import load_emotions, training_files
 from training.grammar import grammar_file
 from training.lines import line_files
-from training.model import Shape, new_model, save_half, tile_positions, without_auxiliary
+from training.model import Shape, average_weights, new_model, save_half, tile_positions, without_auxiliary
 from training.publish import published_folder
 from training.recipe import EMBEDDED, Recipe
 from training.stages import Hardware, Run, logit_count
@@ -43,6 +44,8 @@ class SmallPlan:
         shape: of the model.
         mix: of the texts.
         merge_dropout: of the tokenizer while training.
+        long_share: weight of the last stage in the average of the weights before and after it: long texts are
+            learned and short ones not forgotten (Wortsman et al. 2022).
         word_epochs: passes of the bag of words that gives the first word embeddings.
     """
 
@@ -50,6 +53,7 @@ class SmallPlan:
     shape: Shape = field(default_factory=Shape)
     mix: Mix = field(default_factory=Mix)
     merge_dropout: float = 0.1
+    long_share: float = 0.5
     word_epochs: int = 4
 
 
@@ -76,7 +80,9 @@ def train_small(plan: SmallPlan, data: Path, out: Path, work: Path, hardware: Ha
     run.train(second, short)
     run.train(again, short_rows(data, plan.mix, seed + 1))
     tile_positions(model, second.max_tokens)
+    before = copy.deepcopy(model.state_dict())
     run.train(lengthening, long_rows(data, plan.mix, short, seed))
+    average_weights(model, before, plan.long_share)
 
     with published_folder(out) as folder:
         save_half(without_auxiliary(model), folder)

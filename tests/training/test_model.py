@@ -16,6 +16,7 @@ from training.model import (
     LogitGroup,
     Shape,
     TrainingModel,
+    average_weights,
     known_bce,
     known_cross_entropy,
     load_model,
@@ -127,6 +128,15 @@ def test_positions_are_tiled() -> None:
     assert torch.equal(after[:12], before[:12])
     assert torch.equal(after[12:22], before[2:12])
     assert torch.equal(after[62:66], before[2:6])
+
+
+def test_weights_are_averaged_by_their_share() -> None:
+    model = tiny()
+    before = {name: torch.zeros_like(weight) for name, weight in model.state_dict().items()}
+    after = {name: weight.clone() for name, weight in model.state_dict().items()}
+    average_weights(model, before, 0.25)
+    for name, weight in model.state_dict().items():
+        torch.testing.assert_close(weight, 0.25 * after[name])
 
 
 def test_the_saved_model_is_the_trained_one_without_its_auxiliary_outputs(tmp_path: Path) -> None:

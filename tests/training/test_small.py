@@ -79,5 +79,10 @@ def test_the_folder_says_what_it_was_made_from(folders: tuple[Path, Path, Path])
     _, out, _ = folders
     record = json.loads((out / "training.json").read_text(encoding="utf-8"))
     assert record["mix"]["synthetic"] == 60
-    assert [stage["name"] for stage in record["recipe"]["stages"]] == ["stage1", "stage2", "stage2_again", "stage2_long"]
+    assert [stage["name"] for stage in record["recipe"]["stages"]] == [
+        "stage1",
+        "stage2",
+        "stage2_again",
+        "stage2_long",
+    ]
     assert all(len(digest) == 64 for digest in record["data"].values())
