@@ -61,7 +61,7 @@ def test_a_calibration_is_read_and_served(own: Bundle) -> None:
     bundle = put(own, calibration(own))
     verify_bundle(bundle)
 
-    assert bundle.label_rules() == [LabelRule(label, 0.6, 2.0, -1.0) for label in bundle.manifest.labels]
+    assert bundle.label_rules() == [LabelRule(label, 0.6, 2.0, -1.0, 0.4) for label in bundle.manifest.labels]
     description = open_pipeline(bundle).describe()
     assert description["model"]["calibration"] == NAME
     assert {label["threshold"] for label in description["labels"]} == {0.6}
