@@ -86,11 +86,11 @@ class Escalation:
         self._tell_of_expiry(loaded)
         case = self._case(answered, loaded)
         traced = trace(case, loaded.policy, self._directory, self._catalogue)
-        facts = self._facts(answered, case, traced, loaded)
+        decision_id = uuid.uuid4().hex
         if self._records is not None:
-            self._unwritten.append(facts)
+            self._unwritten.append(self._facts(decision_id, answered, case, traced, loaded))
         self._sink(_event(traced))
-        return _fields(traced, loaded, facts.decision_id)
+        return _fields(traced, loaded, decision_id)
 
     def record(self) -> None:
         """Write what was decided since the last call. What cannot be written now is tried again the next time."""
@@ -141,13 +141,15 @@ class Escalation:
             context=context,
         )
 
-    def _facts(self, answered: Answered, case: Case, traced: Trace, loaded: LoadedPolicy) -> DecisionFacts:
+    def _facts(
+        self, decision_id: str, answered: Answered, case: Case, traced: Trace, loaded: LoadedPolicy
+    ) -> DecisionFacts:
         request, model = answered.request, answered.model
         pseudonyms = self._keys.pseudonyms(request.subject_id, request.entry_id)
         decision = traced.decision
         return DecisionFacts.model_validate(
             {
-                "decision_id": uuid.uuid4().hex,
+                "decision_id": decision_id,
                 "time": self._now(),
                 "policy": _policy_fields(loaded),
                 "models": [{"name": model.name, "revision": model.revision, "calibration": model.calibration}],
