@@ -31,7 +31,7 @@ REPORT ?= .lantern/reports/evaluation.html
 SMALL := export/checkpoints/small
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve stop export parity calibrate evaluate labelled-data archive train card engine-bench test lint format
+.PHONY: help setup serve stop export parity calibrate evaluate labelled-data archive train card engine-bench test mutation lint format
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -100,6 +100,19 @@ engine-bench: export ## the graph against transformers and the machine's GEMM ra
 test: $(VENV)/.dev ## all tests, the real server included
 	$(RUN) -m pytest -n 2 --dist loadfile --ignore tests/server $(TEST_OPTIONS) tests
 	$(RUN) -m pytest $(TEST_OPTIONS) tests/server
+
+# In a copy, because mutmut edits files in place; a surviving mutant is a failure.
+MUTATED := .lantern/mutation
+mutation: $(VENV)/.dev ## mutation tests of the consent and confirmation rules (minutes; not part of make test)
+	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements/mutation.txt
+	rm -rf $(MUTATED) && mkdir -p $(MUTATED) && cp -r $(PACKAGES) tests pyproject.toml $(MUTATED)
+	cd $(MUTATED) && $(MUTMUT) run --no-progress --paths-to-mutate handlers/core/policy_consent.py \
+		--tests-dir tests/unit/core --runner "$(CURDIR)/$(RUN) -m pytest -x -q $(MUTATION_TESTS)"; status=$$?; \
+		echo "mutants killed: $$($(MUTMUT) result-ids killed | wc -w), survived: $$($(MUTMUT) result-ids survived | wc -w)"; \
+		exit $$status
+
+MUTMUT := $(CURDIR)/$(VENV)/bin/mutmut
+MUTATION_TESTS := $(addprefix tests/unit/core/test_policy_,consent.py cases.py rules.py)
 
 lint: $(VENV)/.dev ## ruff and mypy --strict
 	$(VENV)/bin/ruff format --check .

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from training.data import Split, load_counselchat, load_emotions, load_goemotions
+from training.data import Split, load_emotions, load_goemotions
 from training.grammar import GrammarName
 from training.labels import RISK_LABELS, Targets, targets
 from training.lines import load_lines, load_posts
@@ -28,7 +28,6 @@ class Mix:
         synthetic: synthetic entries of the short multi-label stage, each seen once.
         line_repeats: how often that stage sees each hand-written line and post by itself.
         goemotions_repeats: how often it sees each GoEmotions comment.
-        counselchat_repeats: how often it sees each CounselChat question that is not held out.
         documents: long documents of the last stage.
         rehearsal: share of the short stage that the last stage sees again.
         longest_document: tokens of the longest document, about.
@@ -38,7 +37,6 @@ class Mix:
     synthetic: int = 60_000
     line_repeats: int = 4
     goemotions_repeats: int = 1
-    counselchat_repeats: int = 0
     documents: int = 300
     rehearsal: float = 0.1
     longest_document: int = 4000
@@ -62,13 +60,12 @@ def emotion_rows(folder: Path, mix: Mix, seed: int) -> list[Row]:
 
 
 def short_rows(folder: Path, mix: Mix, seed: int) -> list[Row]:
-    """Stage 2, multi-label: journals, hand-written lines and posts, comments, questions that are not held out."""
+    """Stage 2, multi-label: journals, hand-written lines and posts, comments."""
     rng = random.Random(seed)
     written = journal_rows(mix.synthetic, seed)
     lines = [_line(line) for line in load_lines("train") + load_posts("train")] * mix.line_repeats
     comments = goemotions_rows(folder) * mix.goemotions_repeats
-    questions = counselchat_rows(folder) * mix.counselchat_repeats
-    public = [replace(row, text=noisy(row.text, rng)) for row in lines + comments + questions]
+    public = [replace(row, text=noisy(row.text, rng)) for row in lines + comments]
     return written + public
 
 
@@ -103,15 +100,6 @@ def goemotions_rows(folder: Path) -> list[Row]:
     """The training comments; those that say nothing about ``LABELS`` still teach their emotions."""
     names = load_emotions(folder)
     return [comment.row(names) for comment in load_goemotions(folder, "train")]
-
-
-def counselchat_rows(folder: Path) -> list[Row]:
-    """The training questions of the three topics that name a state."""
-    return [
-        Row(question.text, question.targets)
-        for question in load_counselchat(folder)
-        if question.targets is not None and not question.held_out
-    ]
 
 
 def long_rows(folder: Path, mix: Mix, short: list[Row], seed: int) -> list[Row]:

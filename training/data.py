@@ -7,7 +7,6 @@ the Pepys diary are never read for training.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from training.errors import DataError
-from training.labels import RISK_LABELS, UNKNOWN, Targets, targets
+from training.labels import UNKNOWN, Targets, targets
 from training.rows import NOTHING_KNOWN, Row
 from training.tables import read_text, require_file, table_header, table_rows
 
@@ -77,7 +76,6 @@ _RELEASED_COLUMNS: Final = ("questionID", "topic", "questionTitle", "questionTex
 _IN_DATA_FOLDER: Final = "; it comes with the data folder (--data DIR)"
 _FIRST_PERSON: Final = re.compile(r"\b(i|im|i'm|ive|me|my|myself)\b", re.IGNORECASE)
 _CONDOLENCE: Final = re.compile(r"\bsorry\b", re.IGNORECASE)
-_HELD_OUT_FIFTH: Final = 5
 
 
 @dataclass(frozen=True)
@@ -128,19 +126,6 @@ class Question:
         """The risk label of the topic, ``None`` where it has none."""
         return TOPIC_TO_LABEL.get(self.topic)
 
-    @property
-    def targets(self) -> Targets | None:
-        """The topic's label is certain and so is "not neutral"; the other risks are unknown."""
-        if self.label is None:
-            return None
-        return (0.0, *(1.0 if label == self.label else UNKNOWN for label in RISK_LABELS))
-
-    @property
-    def held_out(self) -> bool:
-        """Whether the question is kept for evaluation: one in five, by a hash of its id."""
-        digest = hashlib.sha256(self.question_id.encode()).digest()
-        return digest[0] % _HELD_OUT_FIFTH == 0
-
 
 def data_folder(path: Path | None) -> Path:
     """The folder to read data from: ``path``, or the default beside the repository.
@@ -163,7 +148,7 @@ def training_files(folder: Path) -> tuple[Path, ...]:
     Raises:
         DataError: one of them is missing.
     """
-    paths = tuple(folder / name for name in (_EMOTIONS_FILE, _GOEMOTIONS_FILE.format("train"), _COUNSELCHAT_FILE))
+    paths = tuple(folder / name for name in (_EMOTIONS_FILE, _GOEMOTIONS_FILE.format("train")))
     for path in paths:
         require_file(path, _IN_DATA_FOLDER)
     return paths

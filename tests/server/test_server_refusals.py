@@ -68,3 +68,17 @@ def test_smoke_entry_with_another_label_is_refused(live: Live, packed: Packed, t
     logs = b"".join(path.read_bytes() for path in RunDir(tmp_path / "run").logs.iterdir())
     assert _SMOKE_TEXT.encode() not in logs
     assert _leftovers(tmp_path) == []
+
+
+def test_a_policy_with_a_wrong_threshold_is_refused_with_its_key(packed: Packed, tmp_path: Path) -> None:
+    def raise_off(content: bytes) -> bytes:
+        right, wrong = (f"depressed: {{ kind: risk, on: 0.70, off: {off}".encode() for off in ("0.55", "0.75"))
+        assert right in content
+        return content.replace(right, wrong)
+
+    code, lines = _start(packed, tmp_path, "handlers/config/policy.yaml", raise_off)
+    assert code == ExitCode.LOAD_FAILED
+    assert lines[-1].startswith("server: the model could not be loaded: ")
+    assert "labels.depressed.off" in lines[-1]
+    assert "Traceback" not in "".join(lines)
+    assert _leftovers(tmp_path) == []

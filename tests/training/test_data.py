@@ -53,9 +53,9 @@ def test_an_error_never_quotes_the_text(data: Path) -> None:
 
 
 def test_training_names_the_file_that_is_missing(data: Path) -> None:
-    assert len(training_files(data)) == 3
-    data.joinpath("counselchat_questions.csv").unlink()
-    with pytest.raises(DataError, match=r"counselchat_questions\.csv: no such file"):
+    assert len(training_files(data)) == 2
+    data.joinpath("goemotions", "train.tsv").unlink()
+    with pytest.raises(DataError, match=r"train\.tsv: no such file"):
         training_files(data)
 
 
@@ -77,7 +77,7 @@ def test_a_missing_file_and_bytes_that_are_no_text(data: Path) -> None:
 def test_reads_counselchat_over_line_breaks(data: Path) -> None:
     first, second = load_counselchat(data)
     assert first == Question("1", "depression", "Why? I am low.\nEvery day.")
-    assert (first.label, second.label, second.targets) == ("depressed", None, None)
+    assert (first.label, second.label) == ("depressed", None)
 
 
 def test_a_missing_counselchat_column_is_named(data: Path) -> None:
@@ -109,22 +109,17 @@ def test_the_goemotions_map(text: str, emotions: set[str], expected: tuple[float
     assert found == pytest.approx(expected, nan_ok=True)
 
 
-def test_a_question_is_sure_of_its_own_topic_alone() -> None:
-    assert Question("1", "anxiety", "x").targets == pytest.approx((0.0, math.nan, 1.0, math.nan), nan_ok=True)
+def test_a_question_has_the_label_of_its_topic() -> None:
+    assert Question("1", "anxiety", "x").label == "anxious"
+    assert Question("2", "family-conflict", "x").label is None
 
 
-def test_a_fifth_of_the_questions_is_held_out_for_good() -> None:
-    held = [Question(str(number), "stress", "x").held_out for number in range(1000)]
-    assert held == [Question(str(number), "anxiety", "y").held_out for number in range(1000)]
-    assert 150 < sum(held) < 250
-
-
-def test_training_never_sees_a_held_out_question(data: Path) -> None:
+def test_training_never_sees_a_question(data: Path) -> None:
     rows = "".join(f"{number},stress,t,question{number}\n" for number in range(50))
     data.joinpath("counselchat_questions.csv").write_text("question_id,topic,title,text\n" + rows, encoding="utf-8")
-    held = {question.text for question in load_counselchat(data) if question.held_out}
-    texts = {row.text for row in short_rows(data, Mix(synthetic=3, line_repeats=1, counselchat_repeats=1), seed=0)}
-    assert held and texts.isdisjoint(held)
+    texts = " ".join(row.text for row in short_rows(data, Mix(synthetic=3, line_repeats=1), seed=0))
+    assert "question1" in {question.text.split()[-1] for question in load_counselchat(data)}
+    assert "question1" not in texts
 
 
 def test_documents_are_long_and_labelled_as_their_passages(data: Path) -> None:
