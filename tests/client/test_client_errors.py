@@ -91,6 +91,12 @@ def test_an_error_without_a_field(server: Server, field: dict[str, None]) -> Non
     assert str(raised(server)) == "internal: id 7"
 
 
+def test_what_to_offer_beside_an_error_is_kept(server: Server) -> None:
+    offer = {"tier": "none", "lines": [{"id": "gb-samaritans", "dial": "116 123"}]}
+    server.say({"json": {"error": {"code": "internal", "message": "id 7"}, "escalation": offer}, "http": 500})
+    assert raised(server).escalation == offer
+
+
 def test_a_code_of_a_newer_server_keeps_its_status(rest: Server) -> None:
     rest.say({"json": {"error": {"code": "out_of_tune", "message": "later"}}, "http": 503})
     assert isinstance(raised(rest), Unavailable)

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import count
 from typing import Any
@@ -13,11 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import LongformerForSequenceClassification
 
+from handlers.core.answered import Answered
 from handlers.core.errors import StartupError
 from handlers.core.events import BatchDone, Event, Fault, ItemFailed, Loaded
 from handlers.core.manifest import Manifest, SmokeEntry
+from handlers.core.scores import LabelRule
 from handlers.core.settings import Settings
 from handlers.core.wire import PLAIN_TEXT, Outcome, RawRequest
+from handlers.escalation import Escalation
 from handlers.pipeline import Pipeline, warm_up_lengths
 from handlers.runtime import Logits, Runtime, RuntimeDescription, TokenIds
 from handlers.runtime.bundle import Bundle
@@ -321,6 +324,51 @@ def test_a_score_that_is_not_a_number_is_never_returned(bundle: Bundle) -> None:
 
     assert [outcome.status for outcome in outcomes] == [200, 500]
     assert fields(outcomes[1])["error"]["code"] == "non_finite_scores"
+
+
+def escalation(sink: Callable[[Event], None] = lambda _: None) -> Escalation:
+    """The real policy, for a bundle with the labels that it knows."""
+    return Escalation(Settings(), [LabelRule(name) for name in ("neutral", "depressed", "anxious", "stressed")], sink)
+
+
+def test_a_text_that_a_fault_left_without_scores_is_decided_on_beside_its_error(bundle: Bundle) -> None:
+    pipeline = open_pipeline(NanBundle(bundle.folder, bundle.manifest), decider=escalation())
+    bodies = [fields(outcome) for outcome in pipeline.handle([request(f"a{POISON}", country="GB"), RawRequest(b"{")])]
+
+    assert bodies[0]["error"]["code"] == "non_finite_scores"
+    assert bodies[0]["escalation"]["lines"]
+    assert bodies[0]["escalation"]["uncertainty"]
+    assert "escalation" not in bodies[1]
+
+
+def test_what_came_too_late_is_told_to_the_policy(bundle: Bundle) -> None:
+    ticks = count()
+    pipeline = open_pipeline(bundle, clock=lambda: float(next(ticks)), decider=escalation(), deadline_s=0.5)
+    (outcome,) = pipeline.handle([request("a")])
+
+    assert outcome.status == 504
+    assert "model_timeout" in fields(outcome)["escalation"]["uncertainty"]
+
+
+class BrokenDecider:
+    """Fails on every answer."""
+
+    def decide(self, answered: Answered) -> dict[str, Any]:
+        raise ValueError(CANARY)
+
+    def record(self) -> None:
+        pass
+
+
+def test_a_decision_that_fails_is_an_error_and_never_a_calm_answer(bundle: Bundle) -> None:
+    events: list[Event] = []
+    pipeline = open_pipeline(bundle, events.append, decider=BrokenDecider())
+    (outcome,) = pipeline.handle([request("a")])
+
+    assert outcome.status == 500
+    assert fields(outcome)["error"]["code"] == "internal"
+    assert any(isinstance(event, Fault) for event in events)
+    assert CANARY not in f"{events} {outcome}"
 
 
 def test_a_window_that_fails_fails_its_text_alone(bundle: Bundle) -> None:
