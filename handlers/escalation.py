@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -185,7 +184,5 @@ def _fields(traced: Trace, loaded: LoadedPolicy, decision_id: str) -> dict[str, 
 
 def _event(traced: Trace) -> Decided:
     decision = traced.decision
-    actions: Mapping[tuple[str, str, str], int] = Counter(
-        (action.action, action.status, action.reason or "") for action in decision.actions
-    )
+    actions = {(action.action, action.status, action.reason or "") for action in decision.actions}
     return Decided(decision.tier, tuple(sorted(actions)), bool(decision.uncertainty))

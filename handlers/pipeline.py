@@ -129,6 +129,7 @@ class Pipeline:
         self._clock = clock
         self._barrier = FaultBarrier(sink)
         self._rules = bundle.label_rules()
+        self._known = frozenset(manifest.labels)
         self._limits = _limits(manifest, settings)
         self._tokenizer = bundle.open_tokenizer()
         self._runtime = bundle.open_runtime(settings)
@@ -222,9 +223,8 @@ class Pipeline:
             self._check_known((label,), f"context.active[{index}]")
 
     def _check_known(self, labels: Iterable[str], field: str) -> None:
-        known = {rule.name for rule in self._rules}
-        if not known.issuperset(labels):
-            message = f"a label that this model does not have; it has {', '.join(sorted(known))}"
+        if not self._known.issuperset(labels):
+            message = f"a label that this model does not have; it has {', '.join(sorted(self._known))}"
             raise LanternError(UNKNOWN_LABEL, message, field)
 
     def _run(self, items: list[_Item], deadline: float) -> Execution:

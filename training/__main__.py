@@ -1,7 +1,7 @@
-"""``python -m training``: make the embedded checkpoint, or evaluate one.
+"""``python -m training``: fine-tune a checkpoint of yours, or make the embedded one and its card.
 
+python -m training fit --labelled labelled=own.csv --out my-checkpoint
 python -m training small --out export/checkpoints/small
-python -m training evaluate --checkpoint export/checkpoints/small
 """
 
 from __future__ import annotations

@@ -53,7 +53,7 @@ class TokenBudgetSampler(Sampler[list[int]]):
 
     def __init__(self, lengths: Sequence[int], budget: int, rows: int, seed: int) -> None:
         super().__init__()
-        self._batches = _shuffled_batches(range(len(lengths)), lengths, budget, rows, random.Random(seed))
+        self._batches = _shuffled_batches(lengths, budget, rows, random.Random(seed))
 
     def __len__(self) -> int:
         return len(self._batches)
@@ -62,10 +62,8 @@ class TokenBudgetSampler(Sampler[list[int]]):
         return iter(self._batches)
 
 
-def _shuffled_batches(
-    indices: Sequence[int], lengths: Sequence[int], budget: int, rows: int, rng: random.Random
-) -> list[list[int]]:
-    order = rng.sample(indices, len(indices))
+def _shuffled_batches(lengths: Sequence[int], budget: int, rows: int, rng: random.Random) -> list[list[int]]:
+    order = rng.sample(range(len(lengths)), len(lengths))
     batches: list[list[int]] = []
     for start in range(0, len(order), _POOL):
         pool = sorted(order[start : start + _POOL], key=lengths.__getitem__)

@@ -8,6 +8,7 @@ from pathlib import Path
 from string import Template
 from typing import Any, Final
 
+from export.manifests import replace_text
 from training.errors import CheckpointError
 from training.labels import LABELS
 from training.lines import load_lines, load_posts
@@ -36,8 +37,8 @@ def write_card(folder: Path, report: Path) -> None:
     record, config = _read(folder / RECORD_FILE), _read(folder / "config.json")
     metrics = essential(_read(report))
     card = Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(_fields(record, config, metrics))
-    (folder / METRICS_FILE).write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
-    (folder / CARD_FILE).write_text(card, encoding="utf-8")
+    replace_text(folder / METRICS_FILE, json.dumps(metrics, indent=1) + "\n")
+    replace_text(folder / CARD_FILE, card)
 
 
 def _read(path: Path) -> Json:

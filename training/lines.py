@@ -43,22 +43,27 @@ def load_lines(part: Part) -> tuple[Sentence, ...]:
     Raises:
         DataError: a line has no valid code; it names file and line.
     """
-    return tuple(line for path in line_files() if not _holds_posts(path) for line in _read(path, part))
+    return _load(part, posts=False)
 
 
 @cache
 def load_posts(part: Part) -> tuple[Sentence, ...]:
     """The posts of several sentences of ``part``; see ``load_lines``."""
-    return tuple(line for path in line_files() if _holds_posts(path) for line in _read(path, part))
+    return _load(part, posts=True)
 
 
 def _holds_posts(path: Path) -> bool:
     return path.name.startswith(_POSTS)
 
 
-def _read(path: Path, part: Part) -> Iterator[Sentence]:
-    """The lines of ``part`` that are not reserved for evaluation."""
+def _load(part: Part, posts: bool) -> tuple[Sentence, ...]:
     reserved = Reserved()
+    paths = (path for path in line_files() if _holds_posts(path) == posts)
+    return tuple(line for path in paths for line in _read(path, part, reserved))
+
+
+def _read(path: Path, part: Part, reserved: Reserved) -> Iterator[Sentence]:
+    """The lines of ``part`` that are not reserved for evaluation."""
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         if not line or line.startswith("#"):
             continue

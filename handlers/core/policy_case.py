@@ -8,22 +8,23 @@ from __future__ import annotations
 
 import json
 import math
-from typing import Annotated, Final, Literal
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
-from pydantic_core import ErrorDetails
 
-from handlers.core.schema import Confirmation, Consent, HistoryEntry, Identifier, LastAction, Now, field_name
+from handlers.core.schema import (
+    Confirmation,
+    Consent,
+    HistoryEntry,
+    Identifier,
+    LastAction,
+    Now,
+    field_name,
+    field_path,
+    message_of,
+)
 
 Fault = Literal["unsupported_language", "model_timeout", "stale_model"]
-
-_MESSAGES: Final = {
-    "extra_forbidden": "this field is not known",
-    "tuple_type": "this must be a list",
-    "model_type": "this must be an object",
-    "dict_type": "this must be an object",
-    "missing": "this field is needed",
-}
 
 
 class CaseError(Exception):
@@ -113,8 +114,7 @@ def parse_case(line: str) -> Case:
         return Case.model_validate({name: value for name, value in fields.items() if name != "text"})
     except ValidationError as error:
         detail = error.errors(include_url=False, include_input=False)[0]
-        message = _MESSAGES.get(detail["type"], detail["msg"].removeprefix("Value error, "))
-        raise CaseError(f"{_field_path(detail)}: {message}") from None
+        raise CaseError(f"{field_path(detail)}: {message_of(detail)}") from None
 
 
 def _decode(line: str) -> object:
@@ -134,13 +134,3 @@ def _unique_keys(pairs: list[tuple[str, object]]) -> dict[str, object]:
             raise CaseError(f"{field_name(name)}: this field is given twice in one object")
         fields[name] = value
     return fields
-
-
-def _field_path(detail: ErrorDetails) -> str:
-    path = ""
-    for depth, part in enumerate(detail["loc"]):
-        if isinstance(part, int):
-            path += f"[{part}]"
-        elif part != "[key]" and (depth != 2 or detail["loc"][0] != "consent"):  # consent.SCOPE.KIND: no field
-            path += f".{field_name(part)}"
-    return path.removeprefix(".")

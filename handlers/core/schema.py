@@ -383,17 +383,22 @@ def _parse_entry(entry: object, path: str) -> ClassifyRequest | LanternError:
 def _first_error(error: ValidationError) -> LanternError:
     """Turn pydantic's first complaint into ours, which quotes no input."""
     detail = error.errors(include_url=False, include_input=False)[0]
-    path = _field_path(detail)
+    path = field_path(detail)
     kind = _FIELD_KINDS.get(path, INVALID_REQUEST)
-    message = _MESSAGES.get(detail["type"], detail["msg"])
-    return LanternError(kind, message.removeprefix("Value error, "), path or None)
+    return LanternError(kind, message_of(detail), path or None)
 
 
-def _field_path(detail: ErrorDetails) -> str:
+def message_of(detail: ErrorDetails) -> str:
+    """Return what pydantic complains of, in words about JSON."""
+    return _MESSAGES.get(detail["type"], detail["msg"].removeprefix("Value error, "))
+
+
+def field_path(detail: ErrorDetails) -> str:
+    """Return the path of the field, such as ``context.history[0].at``; a name that may hold text is left out."""
     path = ""
     for depth, part in enumerate(detail["loc"]):
         if isinstance(part, int):
             path += f"[{part}]"
-        elif depth != 2 or detail["loc"][0] != "consent":  # consent.SCOPE.KIND: the kind is no field
+        elif part != "[key]" and (depth != 2 or detail["loc"][0] != "consent"):  # consent.SCOPE.KIND: no field
             path += f".{field_name(part)}"
     return path.removeprefix(".")

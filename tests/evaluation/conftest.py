@@ -1,19 +1,11 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import HealthCheck, settings
 
 from tests.checkpoints import Tiny, share_tiny
+from tests.profile import load_profile
 
-settings.register_profile(
-    "lantern",
-    derandomize=True,
-    deadline=None,
-    database=None,
-    max_examples=60,
-    suppress_health_check=[HealthCheck.too_slow],
-)
-settings.load_profile("lantern")
+load_profile()
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import HealthCheck, settings
 
 from handlers.core.events import Event
 from handlers.core.settings import Settings
@@ -15,19 +14,12 @@ from handlers.pipeline import Decider, Pipeline, ServedModel
 from handlers.runtime import Runtime
 from handlers.runtime.bundle import GRAPH_NAME, Bundle, read_bundle
 from handlers.runtime.onnx import OnnxRuntime
+from tests.profile import load_profile
 
 if TYPE_CHECKING:
     from tests.checkpoints import Tiny
 
-settings.register_profile(
-    "lantern",
-    derandomize=True,
-    deadline=None,
-    database=None,
-    max_examples=60,
-    suppress_health_check=[HealthCheck.too_slow],
-)
-settings.load_profile("lantern")
+load_profile()
 
 OpenPipeline = Callable[..., Pipeline]
 
