@@ -14,6 +14,8 @@ SCHEMA_VERSION: Final = 1
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Precision = Literal["fp32", "fp16", "int8"]
 RuntimeName = Literal["onnx", "tensorrt", "torch"]
+GRAPH_NAMES: Final[dict[RuntimeName, str]] = {"onnx": "model.onnx", "tensorrt": "model.engine", "torch": "model.pt2"}
+"""File of the graph in a bundle for each runtime; its weights may stand beside it, under a longer name."""
 
 
 class _Frozen(BaseModel):
@@ -50,6 +52,61 @@ class ParityRecord(_Frozen):
     graph_sha256: Sha256
 
 
+class QualityRecord(_Frozen):
+    """The quality gate's verdict on a quantized graph, against the fp32 graph on real texts.
+
+    Attributes:
+        data: name of the file of texts, and its sha256 beside it.
+        texts, decisions: texts read, and label decisions compared.
+        flips: decisions that differ; at most ``flip_limit`` of ``decisions``.
+        macro_f1_loss: fp32 minus this graph where the texts are labelled; at most ``f1_limit``.
+        kept_fp32: weights left as they were, because they hurt.
+    """
+
+    report: str
+    data: str
+    data_sha256: Sha256
+    texts: int
+    decisions: int
+    flips: int
+    flip_limit: float
+    macro_f1_loss: float | None
+    f1_limit: float
+    kept_fp32: tuple[str, ...]
+    passed: bool
+    graph_sha256: Sha256
+
+
+class ProfileRecord(_Frozen):
+    """One optimization profile: ``(batch, length)`` at its least, best and most."""
+
+    name: str
+    least: tuple[int, int]
+    best: tuple[int, int]
+    most: tuple[int, int]
+
+
+class EngineRecord(_Frozen):
+    """What a TensorRT engine is bound to; it runs nowhere else.
+
+    Attributes:
+        package: ``tensorrt`` or ``tensorrt_rtx``, as imported.
+        version: of that package.
+        compute_capability: of the GPU that it was built for, such as ``9.0``; ``None`` where the
+            engine is compiled on the GPU at load (TensorRT-RTX built without one).
+        gpu: name of that GPU, for people.
+        source_sha256: of the ONNX graph that it was built from.
+        profiles: in the engine's order.
+    """
+
+    package: Literal["tensorrt", "tensorrt_rtx"]
+    version: str
+    compute_capability: str | None
+    gpu: str | None
+    source_sha256: Sha256
+    profiles: Annotated[tuple[ProfileRecord, ...], Field(min_length=1)]
+
+
 class Manifest(_Frozen):
     """``bundle.json`` as data.
 
@@ -67,7 +124,9 @@ class Manifest(_Frozen):
         thresholds: decision threshold of each label, on the calibrated score.
         calibration: name of the calibration in ``calibration.json``, ``none`` before there is one.
         smoke: entries that must come out with their label on top.
-        parity: verdict of the gate, once it ran.
+        parity: verdict of the parity gate, once it ran.
+        quality: verdict of the quality gate on a quantized graph, once it ran.
+        engine: what a TensorRT engine is bound to.
         files: sha256 of every other file of the bundle, by relative path.
         tools: versions of what made it.
     """
@@ -86,8 +145,20 @@ class Manifest(_Frozen):
     calibration: str = "none"
     smoke: tuple[SmokeEntry, ...] = ()
     parity: ParityRecord | None = None
+    quality: QualityRecord | None = None
+    engine: EngineRecord | None = None
     files: dict[str, Sha256]
     tools: dict[str, str]
+
+    @property
+    def graph_name(self) -> str:
+        """The file of the graph."""
+        return GRAPH_NAMES[self.runtime]
+
+    @property
+    def gate(self) -> ParityRecord | QualityRecord | None:
+        """The verdict that a graph of this precision is served by."""
+        return self.quality if self.precision == "int8" else self.parity
 
     @field_validator("labels")
     @classmethod

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from handlers.core.calibration import CALIBRATION_NAME, NO_CALIBRATION, Calibration, parse_calibration
 from handlers.core.errors import StartupError
-from handlers.core.manifest import MANIFEST_NAME, Manifest, parse_manifest
+from handlers.core.manifest import GRAPH_NAMES, MANIFEST_NAME, Manifest, RuntimeName, parse_manifest
 from handlers.core.scores import LabelRule
 from handlers.core.settings import Settings
 from handlers.runtime import Runtime
-from handlers.runtime.onnx import OnnxRuntime
 from handlers.runtime.tokenizer import TOKENIZER_NAME, TextTokenizer
 
-GRAPH_NAME = "model.onnx"
+GRAPH_NAME = GRAPH_NAMES["onnx"]
 _AGAIN = "calibrate the bundle again, or export it anew"
 
 
@@ -27,10 +27,15 @@ class Bundle:
     manifest: Manifest
 
     @property
+    def graph(self) -> Path:
+        """The file of the graph."""
+        return self.folder / self.manifest.graph_name
+
+    @property
     def graph_sha256(self) -> str:
         """What stands for the logits of a text: a digest of the graph, its weights, the tokenizer and the length."""
         files = self.manifest.files
-        sources = sorted(name for name in files if name.startswith(GRAPH_NAME) or name == TOKENIZER_NAME)
+        sources = sorted(name for name in files if name.startswith(self.manifest.graph_name) or name == TOKENIZER_NAME)
         lines = [*(f"{name} {files[name]}" for name in sources), f"max_length {self.manifest.max_length}"]
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
@@ -60,10 +65,19 @@ class Bundle:
                 f"runtime {settings.runtime} was asked for, but the bundle holds a graph for {self.manifest.runtime}: "
                 f"export it with RUNTIME={settings.runtime}, or serve it with RUNTIME={self.manifest.runtime}"
             )
-        if settings.runtime != "onnx":
-            raise StartupError(f"runtime {settings.runtime} is not part of this version; use RUNTIME=onnx")
-        cls = self.manifest.special_tokens.cls
-        return OnnxRuntime(self.folder / GRAPH_NAME, settings.device, settings.threads, cls)
+        return _OPENERS[settings.runtime](self, settings)
+
+
+# A server installs the engine that it serves with and no other, so each is imported when it is opened.
+
+
+def _open_onnx(bundle: Bundle, settings: Settings) -> Runtime:
+    from handlers.runtime.onnx import OnnxRuntime
+
+    return OnnxRuntime(bundle.graph, settings.device, settings.threads, bundle.manifest.special_tokens.cls)
+
+
+_OPENERS: dict[RuntimeName, Callable[[Bundle, Settings], Runtime]] = {"onnx": _open_onnx}
 
 
 def read_bundle(folder: Path) -> Bundle:
@@ -131,10 +145,10 @@ def verify_graph(bundle: Bundle) -> None:
             raise StartupError(f"{path} is missing, but {MANIFEST_NAME} lists it: export the bundle again")
         if sha256_file(path) != expected:
             raise StartupError(f"{path} is not the file that {MANIFEST_NAME} lists (sha256 differs): export again")
-    parity = manifest.parity
-    if parity is None:
+    gate = manifest.gate
+    if gate is None:
         raise StartupError(f"{bundle.folder}: the parity gate has not run on this bundle: python -m export parity")
-    if not parity.passed or parity.graph_sha256 != manifest.files.get(GRAPH_NAME):
+    if not gate.passed or gate.graph_sha256 != manifest.files.get(manifest.graph_name):
         raise StartupError(f"{bundle.folder}: the parity gate has not passed this graph: python -m export parity")
 
 

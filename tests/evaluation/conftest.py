@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from tests.checkpoints import Tiny, share_tiny
-from tests.profile import load_profile
+from tests.hypothesis_profile import load_profile
 
 load_profile()
 

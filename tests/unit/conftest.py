@@ -14,7 +14,7 @@ from handlers.pipeline import Decider, Pipeline, ServedModel
 from handlers.runtime import Runtime
 from handlers.runtime.bundle import GRAPH_NAME, Bundle, read_bundle
 from handlers.runtime.onnx import OnnxRuntime
-from tests.profile import load_profile
+from tests.hypothesis_profile import load_profile
 
 if TYPE_CHECKING:
     from tests.checkpoints import Tiny
