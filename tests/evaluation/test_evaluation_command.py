@@ -19,6 +19,7 @@ from export.labelled import read_labelled
 from export.manifests import record_calibration, save_manifest
 from export.served import served_rows
 from handlers.core.calibration import CalibratedLabel, Calibration, CalibrationData, CalibrationOptions
+from handlers.core.manifest import QualityRecord
 from handlers.core.scores import sigmoid
 from handlers.runtime.bundle import GRAPH_NAME, Bundle, read_bundle, sha256_file
 from tests.checkpoints import LABELS, Tiny
@@ -77,7 +78,21 @@ def changed_bundle(tiny: Tiny, folder: Path, precision: str, change: Callable[[A
     parity = bundle.manifest.parity
     assert parity is not None
     parity = parity.model_copy(update={"graph_sha256": files[GRAPH_NAME], "precision": precision})
-    changes = {"precision": precision, "files": files, "parity": parity}
+    quality = QualityRecord(
+        report="quality.json",
+        data="texts.jsonl",
+        data_sha256="0" * 64,
+        texts=10,
+        decisions=40,
+        flips=0,
+        flip_limit=0.005,
+        macro_f1_loss=None,
+        f1_limit=0.005,
+        kept_fp32=(),
+        passed=True,
+        graph_sha256=files[GRAPH_NAME],
+    )
+    changes = {"precision": precision, "files": files, "parity": parity, "quality": quality}
     save_manifest(folder, bundle.manifest.model_copy(update=changes))
     return folder
 
