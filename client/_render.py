@@ -30,7 +30,8 @@ def _facts(response: ClassifyResponse) -> Iterator[str]:
     yield f"input   {read.tokens_scored} of {read.tokens} tokens in {len(read.windows)} window(s){cut}"
     yield f"model   {model.name} {model.version}, {model.runtime} {model.precision}"
     yield f"weights {model.checkpoint}@{model.revision}"
-    yield f"time    tokenize {timing.tokenize:.1f} ms, run {timing.run:.1f} ms, decide {timing.decide:.1f} ms"
+    before = f"tokenize {timing.tokenize:.1f} ms, queue {timing.queue:.1f} ms"
+    yield f"time    {before}, run {timing.run:.1f} ms, decide {timing.decide:.1f} ms"
 
 
 def _escalation(escalation: dict[str, Any]) -> Iterator[str]:

@@ -2,10 +2,10 @@
 
 The supervisor names a folder in ``LANTERN_RUN_DIR``. In it:
 
-* ``draining``: exists while the server is going away; requests are then refused with 503, outside ``busy``, so that
-  refusals do not look like work in flight.
-* ``busy.lock``: every worker holds a shared ``flock`` on it while it is inside a batch. A lock, not a counter in a
-  file, because the kernel drops it when a worker is killed.
+* ``draining``: exists while the server is going away; new requests are then refused with 503, and do not keep a
+  worker ``busy``.
+* ``busy.lock``: every worker holds a shared ``flock`` on it while it has requests that are not answered. A lock, not
+  a counter in a file, because the kernel drops it when a worker is killed.
 * ``workers/PID.json``: one small report a worker, ``ready`` or ``failed`` with the reason.
 
 Without the variable the gate is always open and records nothing, so that the handler also runs unsupervised.
@@ -51,7 +51,7 @@ class Gate:
 
     @contextmanager
     def busy(self) -> Iterator[None]:
-        """Hold the shared lock that says "a batch is in this worker".
+        """Hold the shared lock that says "there are requests in this worker".
 
         Each call opens the file anew: two threads that shared one descriptor would release each other's lock.
         """

@@ -1,8 +1,9 @@
 """The request flow, transport-neutral: decode, tokenize, window, run, score, decide, encode.
 
-``Pipeline.handle`` takes a batch of raw requests, as any host hands them over, and returns one
-outcome for each, in order. Every text walks through the stages as an ``_Item`` of its own: what
-goes wrong with it becomes its own answer and nobody else's.
+It has three steps: ``prepare`` a raw request into texts with their model inputs, run the inputs, ``finish`` with an
+outcome. ``Pipeline.handle`` takes a batch through all of them at once; ``handlers.scheduler`` runs the inputs of
+many requests in an order of its own. Every text walks through the stages as a ``Text``: what goes wrong with it
+becomes its own answer and nobody else's.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from handlers.core.errors import (
     LanternError,
     StartupError,
 )
-from handlers.core.events import BatchDone, EventSink, ItemFailed, Loaded
+from handlers.core.events import BatchDone, EventSink, ItemFailed, Loaded, SubBatchDone
 from handlers.core.lengths import LengthLimits, TokenSpan, count_covered, select_spans
 from handlers.core.manifest import Manifest
 from handlers.core.policy_case import Fault
@@ -38,7 +39,7 @@ from handlers.core.wire import (
     single_outcome,
 )
 from handlers.runtime.bundle import Bundle
-from handlers.runtime.executor import Clock, Execution, Executor
+from handlers.runtime.executor import Clock, Executor, Row, count_padded
 from handlers.runtime.faults import FaultBarrier
 from handlers.runtime.tokenizer import TokenizedText
 
@@ -71,28 +72,72 @@ class ServedModel:
     version: str
 
 
-@dataclass
-class _Item:
-    """One text on its way through the stages; ``result`` ends them, ``path`` is its place among ``entries``."""
+@dataclass(eq=False)
+class Text:
+    """One text on its way through the stages.
+
+    Attributes:
+        request: what was asked.
+        arrived: second of the clock at which its request came.
+        path: its place among ``entries``.
+        result: ends the stages.
+        tokenized, spans, inputs: what tokenization found; ``inputs`` are the token ids of each model input.
+        rows: logits of each input that has been run.
+        tokenized_at: second at which it could have been run.
+        tokenize_s, run_s, queue_s: seconds; ``queue_s`` is what passed from ``tokenized_at`` to the end of the last
+            run, less the runs.
+    """
 
     request: ClassifyRequest
+    arrived: float
     path: str = ""
     result: ClassifyResponse | LanternError | None = None
-    text: TokenizedText | None = None
+    tokenized: TokenizedText | None = None
     spans: list[list[TokenSpan]] = field(default_factory=list)
-    rows: list[list[float]] = field(default_factory=list)
+    inputs: list[list[int]] = field(default_factory=list)
+    rows: dict[int, Row] = field(default_factory=dict)
+    tokenized_at: float = 0.0
     tokenize_s: float = 0.0
     run_s: float = 0.0
+    queue_s: float = 0.0
+
+    @property
+    def is_run(self) -> bool:
+        """Whether there is nothing left to run."""
+        return self.result is not None or len(self.rows) == len(self.inputs)
+
+    def take_row(self, index: int, row: Row | LanternError) -> None:
+        """Take what one run gave; an error is the answer, whatever the other inputs give."""
+        if isinstance(row, LanternError):
+            self.result = self.result or row
+        else:
+            self.rows[index] = row
+
+    def note_run(self, seconds: float, now: float) -> None:
+        """Take note of a run of ``seconds`` that has just ended and that held inputs of this text."""
+        self.run_s += seconds
+        self.queue_s = max(0.0, now - self.tokenized_at - self.run_s)
 
 
 @dataclass(frozen=True)
-class _Call:
-    """One raw request: its items, and whether they came as ``entries``."""
+class Call:
+    """One raw request: its texts, or why there is none, and whether they came as ``entries``."""
 
-    items: list[_Item | LanternError]
+    items: list[Text | LanternError]
     is_list: bool
 
+    @property
+    def texts(self) -> list[Text]:
+        """What can be run."""
+        return [item for item in self.items if isinstance(item, Text)]
+
+    @property
+    def is_run(self) -> bool:
+        """Whether there is nothing left to run."""
+        return all(text.is_run for text in self.texts)
+
     def outcome(self) -> Outcome:
+        """Return the answer, after all stages."""
         results = [item if isinstance(item, LanternError) else _result(item) for item in self.items]
         return entries_outcome(results) if self.is_list else single_outcome(results[0])
 
@@ -107,6 +152,10 @@ class Pipeline:
         sink: where events go.
         clock: seconds from any origin, monotone.
         decider: decides on every answer; without one ``escalation`` is ``None``.
+
+    Attributes:
+        clock: as given.
+        warm_up_run: tokens and seconds of the warm-up, a first idea of the engine's pace; ``None`` without one.
 
     Raises:
         StartupError: the tokenizer or graph does not load, or a smoke entry comes out wrong.
@@ -126,7 +175,7 @@ class Pipeline:
         self._settings = settings
         self._sink = sink
         self._decider = decider
-        self._clock = clock
+        self.clock = clock
         self._barrier = FaultBarrier(sink)
         self._rules = bundle.label_rules()
         self._known = frozenset(manifest.labels)
@@ -137,26 +186,59 @@ class Pipeline:
         self._executor = Executor(
             self._runtime,
             manifest.special_tokens.pad,
-            settings.token_budget,
+            settings.budget_on(self.device),
             settings.max_padding,
             self._barrier,
             clock,
         )
         loaded = clock()
-        if settings.warm_up:
-            self._runtime.prepare(warm_up_lengths(manifest))
+        self.warm_up_run = self._warm_up(manifest) if settings.warm_up else None
         self._check_smoke_entries(manifest)
         self._report_loaded(loaded - started, clock() - loaded)
 
+    @property
+    def device(self) -> str:
+        """The device in use, ``cpu`` or ``cuda``."""
+        return self._runtime.describe().device
+
     def handle(self, requests: Sequence[RawRequest]) -> list[Outcome]:
         """Answer a batch: one outcome for each request, in order."""
-        deadline = self._clock() + self._settings.deadline_s
-        calls = [self._decode(request) for request in requests]
-        items = [item for call in calls for item in call.items if isinstance(item, _Item)]
-        self._answer(items, deadline)
+        deadline = self.clock() + self._settings.deadline_s
+        calls = [self.prepare(request) for request in requests]
+        self._run([text for call in calls for text in call.texts], deadline)
+        return self.finish(calls)
+
+    def prepare(self, raw: RawRequest) -> Call:
+        """Decode one request, and tokenize and window its texts."""
+        arrived = self.clock()
+        call = self._decode(raw, arrived)
+        self._each(call.texts, self._tokenize)
+        return call
+
+    def run_sub_batch(self, inputs: Sequence[Sequence[int]]) -> tuple[list[Row | LanternError], float]:
+        """Run model inputs together, and return a row of logits or an error for each, and the seconds it took.
+
+        May be called from several threads where ``Runtime.run`` may.
+        """
+        started = self.clock()
+        rows = self._executor.run_apart(inputs)
+        seconds = self.clock() - started
+        self._report_run(inputs, seconds)
+        return rows, seconds
+
+    def finish(self, calls: Sequence[Call]) -> list[Outcome]:
+        """Score, decide on and encode calls that are run, and report them: one outcome for each, in order.
+
+        For one thread at a time, and always the same one where there is a decider.
+        """
+        started = self.clock()
+        texts = [text for call in calls for text in call.texts]
+        self._each(texts, self._score)
         if self._decider is not None:
-            self._escalate_all(items, self._decider)
+            self._escalate_all(texts, self._decider)
         outcomes = [call.outcome() for call in calls]
+        if texts:
+            self._report_answered(texts, self.clock() - started)
         for item in (item for call in calls for item in call.items):
             result = item if isinstance(item, LanternError) else item.result
             if isinstance(result, LanternError):
@@ -174,46 +256,30 @@ class Pipeline:
             "max_tokens": self._limits.window,
         }
 
-    def _answer(self, items: list[_Item], deadline: float) -> None:
-        started = self._clock()
-        self._each(items, self._tokenize)
-        tokenized = self._clock()
-        execution = self._run(items, deadline)
-        ran = self._clock()
-        self._each(items, self._decide)
-        self._sink(
-            BatchDone(
-                items=len(items),
-                sub_batches=len(execution.sub_batches),
-                padded_tokens=sum(batch.padded_tokens for batch in execution.sub_batches),
-                tokens=sum(item.text.tokens for item in items if item.text is not None),
-                tokenize_s=tokenized - started,
-                run_s=ran - tokenized,
-                decide_s=self._clock() - ran,
-            )
-        )
-
     # The stages. What one raises becomes that item's answer.
 
-    def _decode(self, raw: RawRequest) -> _Call:
+    def _decode(self, raw: RawRequest, arrived: float) -> Call:
         call = self._barrier.attempt(lambda: decode_call(raw))
         if isinstance(call, LanternError):
-            return _Call([call], is_list=False)
+            return Call([call], is_list=False)
         requests = requests_of(call)
         is_list = isinstance(call, list)
         paths = [f"entries[{index}]" if is_list else "" for index in range(len(requests))]
         items = [
-            one if isinstance(one, LanternError) else _Item(one, path)
+            one if isinstance(one, LanternError) else Text(one, arrived, path)
             for one, path in zip(requests, paths, strict=True)
         ]
-        return _Call(items, is_list)
+        return Call(items, is_list)
 
-    def _tokenize(self, item: _Item) -> None:
-        started = self._clock()
-        self._check_labels(item.request)
-        item.text = self._tokenizer.tokenize(item.request.text)
-        item.spans = select_spans(item.text.tokens, item.request.options.over_length, self._limits)
-        item.tokenize_s = self._clock() - started
+    def _tokenize(self, text: Text) -> None:
+        started = self.clock()
+        self._check_labels(text.request)
+        tokenized = self._tokenizer.tokenize(text.request.text)
+        text.spans = select_spans(tokenized.tokens, text.request.options.over_length, self._limits)
+        text.inputs = [self._tokenizer.model_input(tokenized, spans) for spans in text.spans]
+        text.tokenized = tokenized
+        text.tokenized_at = self.clock()
+        text.tokenize_s = text.tokenized_at - started
 
     def _check_labels(self, request: ClassifyRequest) -> None:
         context = request.context
@@ -227,58 +293,49 @@ class Pipeline:
             message = f"a label that this model does not have; it has {', '.join(sorted(self._known))}"
             raise LanternError(UNKNOWN_LABEL, message, field)
 
-    def _run(self, items: list[_Item], deadline: float) -> Execution:
-        inputs: list[list[int]] = []
-        inputs_of: list[tuple[_Item, range]] = []
-        for item in items:
-            if item.result is None and item.text is not None:
-                first = len(inputs)
-                inputs += [self._tokenizer.model_input(item.text, spans) for spans in item.spans]
-                inputs_of.append((item, range(first, len(inputs))))
-        execution = self._executor.execute(inputs, deadline)
-        for item, indices in inputs_of:
-            self._collect(item, execution, indices)
-        return execution
+    def _run(self, texts: list[Text], deadline: float) -> None:
+        places = [(text, index) for text in texts if text.result is None for index in range(len(text.inputs))]
+        execution = self._executor.execute([text.inputs[index] for text, index in places], deadline)
+        for (text, index), row in zip(places, execution.rows, strict=True):
+            text.take_row(index, row)
+        for batch in execution.sub_batches:
+            owners = {id(text): text for text, _ in (places[place] for place in batch.inputs)}
+            for text in owners.values():
+                text.note_run(batch.seconds, batch.ended)
+            self._report_run([places[place][0].inputs[places[place][1]] for place in batch.inputs], batch.seconds)
 
-    def _collect(self, item: _Item, execution: Execution, inputs: range) -> None:
-        item.run_s = execution.seconds_of(inputs)
-        for index in inputs:
-            row = execution.rows[index]
-            if isinstance(row, LanternError):
-                item.result = row
-                return
-            item.rows.append(row)
-
-    def _decide(self, item: _Item) -> None:
-        assert item.text is not None  # the stage before has set it, or the item has ended
-        started = self._clock()
-        logits = combine_windows(item.rows, self._rules)
-        labels = score_labels(logits, self._rules, item.request.options.return_logits)
-        report = _input_report(item.text, item.spans)
-        decide_s = self._clock() - started
+    def _score(self, text: Text) -> None:
+        assert text.tokenized is not None  # the stage before has set it, or the text has ended
+        started = self.clock()
+        logits = combine_windows([text.rows[index] for index in range(len(text.inputs))], self._rules)
+        labels = score_labels(logits, self._rules, text.request.options.return_logits)
+        report = _input_report(text.tokenized, text.spans)
         timing = Timing(
-            tokenize=_milliseconds(item.tokenize_s), run=_milliseconds(item.run_s), decide=_milliseconds(decide_s)
+            tokenize=_milliseconds(text.tokenize_s),
+            queue=_milliseconds(text.queue_s),
+            run=_milliseconds(text.run_s),
+            decide=_milliseconds(self.clock() - started),
         )
-        item.result = ClassifyResponse(labels=labels, input=report, model=self._model, timing_ms=timing)
+        text.result = ClassifyResponse(labels=labels, input=report, model=self._model, timing_ms=timing)
 
-    def _escalate_all(self, items: list[_Item], decider: Decider) -> None:
-        for item in items:
-            self._escalate(item, decider)
+    def _escalate_all(self, texts: list[Text], decider: Decider) -> None:
+        for text in texts:
+            self._escalate(text, decider)
         decider.record()
 
-    def _escalate(self, item: _Item, decider: Decider) -> None:
+    def _escalate(self, text: Text, decider: Decider) -> None:
         """Decide on an answer, and on a text that a fault of ours has left without one.
 
         A decision that fails is a fault of ours as well: the answer is then an error, never one that looks
         as if no help were called for.
         """
-        started = self._clock()
-        result = item.result
+        started = self.clock()
+        result = text.result
         if isinstance(result, ClassifyResponse):
-            answered = Answered(item.request, self._model, result.labels, result.input)
+            answered = Answered(text.request, self._model, result.labels, result.input)
             decided = self._barrier.attempt(lambda: decider.decide(answered))
-            decide_ms = round(result.timing_ms.decide + _milliseconds(self._clock() - started), 3)
-            item.result = (
+            decide_ms = round(result.timing_ms.decide + _milliseconds(self.clock() - started), 3)
+            text.result = (
                 decided
                 if isinstance(decided, LanternError)
                 else result.model_copy(
@@ -289,27 +346,50 @@ class Pipeline:
                 )
             )
         elif isinstance(result, LanternError) and result.kind in _FAULTS:
-            answered = Answered(item.request, self._model, faults=_FAULTS[result.kind])
+            answered = Answered(text.request, self._model, faults=_FAULTS[result.kind])
             decided = self._barrier.attempt(lambda: decider.decide(answered))
-            item.result = result if isinstance(decided, LanternError) else result.with_escalation(decided)
+            text.result = result if isinstance(decided, LanternError) else result.with_escalation(decided)
 
-    def _each(self, items: list[_Item], stage: Callable[[_Item], None]) -> None:
-        for item in items:
-            if item.result is None:
-                error = self._barrier.attempt(lambda item=item: stage(item))  # type: ignore[misc]
-                item.result = error if isinstance(error, LanternError) else item.result
+    def _each(self, texts: list[Text], stage: Callable[[Text], None]) -> None:
+        for text in texts:
+            if text.result is None:
+                error = self._barrier.attempt(lambda text=text: stage(text))  # type: ignore[misc]
+                text.result = error if isinstance(error, LanternError) else text.result
+
+    def _report_run(self, inputs: Sequence[Sequence[int]], seconds: float) -> None:
+        tokens = sum(len(ids) for ids in inputs)
+        self._sink(SubBatchDone(len(inputs), tokens, count_padded(inputs), seconds))
+
+    def _report_answered(self, texts: list[Text], decide_s: float) -> None:
+        self._sink(
+            BatchDone(
+                items=len(texts),
+                tokens=sum(text.tokenized.tokens for text in texts if text.tokenized is not None),
+                tokenize_s=sum(text.tokenize_s for text in texts),
+                queue_s=tuple(text.queue_s for text in texts),
+                decide_s=decide_s,
+            )
+        )
 
     # What is reported and checked at load.
 
+    def _warm_up(self, manifest: Manifest) -> tuple[int, float]:
+        lengths = warm_up_lengths(manifest)
+        started = self.clock()
+        self._runtime.prepare(lengths)
+        return sum(lengths), self.clock() - started
+
     def _check_smoke_entries(self, manifest: Manifest) -> None:
-        items = [_Item(ClassifyRequest(text=entry.text)) for entry in manifest.smoke]
-        self._answer(items, deadline=float("inf"))
-        for number, (item, entry) in enumerate(zip(items, manifest.smoke, strict=True), start=1):
-            result = _result(item)
+        texts = [Text(ClassifyRequest(text=entry.text), self.clock()) for entry in manifest.smoke]
+        self._each(texts, self._tokenize)
+        self._run(texts, deadline=float("inf"))
+        self._each(texts, self._score)
+        for number, (text, entry) in enumerate(zip(texts, manifest.smoke, strict=True), start=1):
+            result = _result(text)
             if isinstance(result, LanternError):
                 raise StartupError(f"smoke entry {number} failed: {result}")
             # The logits, because a calibration moves the scores of labels against each other.
-            logits = combine_windows(item.rows, self._rules)
+            logits = combine_windows([text.rows[index] for index in range(len(text.inputs))], self._rules)
             top = manifest.labels[logits.index(max(logits))]
             if top != entry.expected:
                 raise StartupError(
@@ -324,7 +404,7 @@ class Pipeline:
                 revision=self._model.revision,
                 runtime=self._model.runtime,
                 precision=self._model.precision,
-                device=self._runtime.describe().device,
+                device=self.device,
                 load_s=load_s,
                 warm_up_s=warm_up_s,
             )
@@ -366,11 +446,11 @@ def _input_report(text: TokenizedText, spans: list[list[TokenSpan]]) -> InputRep
     )
 
 
-def _result(item: _Item) -> ClassifyResponse | LanternError:
-    result = item.result
+def _result(text: Text) -> ClassifyResponse | LanternError:
+    result = text.result
     assert result is not None  # every stage has run
-    if isinstance(result, LanternError) and result.field and item.path:
-        return result.under(item.path)
+    if isinstance(result, LanternError) and result.field and text.path:
+        return result.under(text.path)
     return result
 
 

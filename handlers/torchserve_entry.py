@@ -2,12 +2,19 @@
 
 It lands at the root of the archive, so imports are absolute, and it defines exactly one class,
 because TorchServe takes the first it finds.
+
+TorchServe waits for a worker's answer before it sends it anything else, so a batch would hold up whoever comes
+after it. With ``continuousBatching`` it takes an answer for some of the batch, and then sends the rest again together
+with what has come since; each such turn ends when a request is done, or soon (``Turns``). A turn's rows hold every
+request in flight, and a row without an answer is left out of ``context.request_ids``, by which TorchServe writes the
+answers. Without that setting a batch is answered as a whole.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +22,17 @@ from ts.metrics.dimension import Dimension
 from ts.metrics.metric_type_enum import MetricTypes
 
 from handlers.core.errors import DRAINING, RETRY_AFTER_S, LanternError, StartupError
-from handlers.core.events import BatchDone, Decided, Event, Fault, ItemFailed, PolicyChanged, RecordsFailed, event_line
+from handlers.core.events import (
+    BatchDone,
+    Decided,
+    Event,
+    Fault,
+    ItemFailed,
+    PolicyChanged,
+    RecordsFailed,
+    SubBatchDone,
+    event_line,
+)
 from handlers.core.settings import Settings, parse_settings
 from handlers.core.wire import JSON, PLAIN_TEXT, Outcome, RawRequest, error_outcome
 from handlers.escalation import Escalation
@@ -23,13 +40,16 @@ from handlers.gate import Gate
 from handlers.pipeline import Pipeline, ServedModel
 from handlers.relay import EventRelay
 from handlers.runtime.bundle import read_bundle, verify_bundle
-from handlers.runtime.onnx import available_cores
+from handlers.runtime.cores import available_cores
+from handlers.scheduler import Scheduler, Turns
 
 logger = logging.getLogger("lantern")
 
 BUNDLE_FOLDER = "bundle"
-MEASURED = (BatchDone, ItemFailed, Decided, PolicyChanged, RecordsFailed)
+MEASURED = (SubBatchDone, BatchDone, ItemFailed, Decided, PolicyChanged, RecordsFailed)
+UNLOGGED = (SubBatchDone, BatchDone, ItemFailed, Decided)
 _NO_BODY = RawRequest(b"", "")
+_STUCK = "the engine does not come back from a run, or its thread has ended; TorchServe starts another worker"
 
 
 class SentimentHandler:
@@ -42,56 +62,92 @@ class SentimentHandler:
             StartupError: the bundle or a setting is not fit to serve.
         """
         self._gate = Gate.from_environment()
+        self._busy = ExitStack()
         self._metrics = None
         self._relay = EventRelay(self._measure_event)
+        self._takes_turns = bool(context.model_yaml_config.get("continuousBatching", False))
+        self._turns = Turns()
         try:
-            self._pipeline = self._load(context)
+            self._pipeline, self._scheduler = self._load(context)
         except StartupError as error:
             self._gate.report_failure(str(error))
             raise
         self._gate.report_ready()
 
     def handle(self, rows: list[dict[str, Any]], context: Any) -> list[bytes]:
-        """Answer a batch of TorchServe rows, each with its own status."""
+        """Take the rows that are new, and answer those that are done, each with its own status."""
         self._metrics = context.metrics
         if _asks_for_description(rows, context):
             return [self._pipeline.describe()] * len(rows)  # type: ignore[list-item]
-        outcomes = self._outcomes([_raw_request(row, context, index) for index, row in enumerate(rows)])
-        for index, outcome in enumerate(outcomes):
-            _set_status(context, index, outcome)
-        return [outcome.body for outcome in outcomes]
+        self._turns.begin()
+        keys = [context.get_request_id(index) for index in range(len(rows))]
+        self._scheduler.keep(keys)
+        self._stay_busy()
+        outcomes = self._take_new(keys, rows, context)
+        outcomes |= self._collect(set(keys) - set(outcomes), wait=not outcomes)
+        self._end_turn()
+        return [_answer(context, index, outcomes.get(key)) for index, key in enumerate(keys)]
 
-    def _outcomes(self, requests: list[RawRequest]) -> list[Outcome]:
-        with self._gate.busy():
-            # Asked while busy: a stop that begins now sees this batch, and one that began before is seen here.
-            if not self._gate.draining:
-                return self._pipeline.handle(requests)
-        draining = LanternError(DRAINING, "this replica is stopping; send the request to another one")
-        return [error_outcome(draining)] * len(requests)
+    def _stay_busy(self) -> None:
+        if not self._scheduler.in_flight:
+            self._busy.enter_context(self._gate.busy())
 
-    def _load(self, context: Any) -> Pipeline:
+    def _end_turn(self) -> None:
+        in_flight = bool(self._scheduler.in_flight)
+        if not in_flight:
+            self._busy.close()
+        self._turns.end(in_flight)
+
+    def _take_new(self, keys: list[str], rows: list[dict[str, Any]], context: Any) -> dict[str, Outcome]:
+        """Submit what is new; return the refusals where the replica is going away."""
+        known = self._scheduler.in_flight
+        new = [index for index, key in enumerate(keys) if key not in known]
+        # Asked while busy: a stop that begins now sees these requests, and one that began before is seen here.
+        if new and self._gate.draining:
+            draining = LanternError(DRAINING, "this replica is stopping; send the request to another one")
+            return {keys[index]: error_outcome(draining) for index in new}
+        for index in new:
+            self._scheduler.submit(keys[index], _raw_request(rows[index], context, index))
+        return {}
+
+    def _collect(self, keys: set[str], *, wait: bool) -> dict[str, Outcome]:
+        outcomes = self._scheduler.collect(self._turns.seconds if wait else 0.0)
+        while not self._takes_turns and not keys <= outcomes.keys() and not self._scheduler.is_stuck:
+            outcomes |= self._scheduler.collect(self._turns.seconds)
+        if self._scheduler.is_stuck:
+            logger.error("%s", _STUCK)
+            raise SystemExit(_STUCK)  # TorchServe's responseTimeout sees no such thing, as turns go on
+        return outcomes
+
+    def _load(self, context: Any) -> tuple[Pipeline, Scheduler]:
         bundle = read_bundle(Path(context.system_properties["model_dir"]) / BUNDLE_FOLDER)
         verify_bundle(bundle)
         model = context.manifest["model"]
         served_as = ServedModel(model["modelName"], str(model["modelVersion"]))
         settings = _settings(context.model_yaml_config)
         escalation = Escalation(settings, bundle.label_rules(), self._report)
-        return Pipeline(bundle, settings, served_as, self._report, decider=escalation)
+        pipeline = Pipeline(bundle, settings, served_as, self._report, decider=escalation)
+        return pipeline, Scheduler(pipeline, settings)
 
     def _report(self, event: Event) -> None:
         """Log what a person may have to act on now; measure everything else once its answer has left."""
         if isinstance(event, MEASURED):
             self._relay(event)
-        if not isinstance(event, (BatchDone, ItemFailed, Decided)):
+        if not isinstance(event, UNLOGGED):
             logger.log(logging.ERROR if _needs_somebody(event) else logging.INFO, "%s", event_line(event))
 
     def _measure_event(self, event: Event) -> None:
-        if isinstance(event, BatchDone):
+        if isinstance(event, SubBatchDone):
+            self._count("lantern_input_tokens_total", event.tokens)
+            self._count("lantern_padded_tokens_total", event.padded_tokens)
+            self._observe("lantern_stage_seconds", event.run_s, Dimension("Stage", "run"))
+        elif isinstance(event, BatchDone):
             self._count("lantern_texts_total", event.items)
             self._count("lantern_tokens_total", event.tokens)
-            self._count("lantern_padded_tokens_total", event.padded_tokens)
-            for stage, seconds in (("tokenize", event.tokenize_s), ("run", event.run_s), ("decide", event.decide_s)):
+            for stage, seconds in (("tokenize", event.tokenize_s), ("decide", event.decide_s)):
                 self._observe("lantern_stage_seconds", seconds, Dimension("Stage", stage))
+            for seconds in event.queue_s:
+                self._observe("lantern_stage_seconds", seconds, Dimension("Stage", "queue"))
         elif isinstance(event, ItemFailed):
             self._count("lantern_errors_total", 1, Dimension("Code", event.code))
         elif isinstance(event, Decided):
@@ -167,8 +223,13 @@ def _payload(value: Any) -> bytes:
     return json.dumps(value).encode("utf-8")
 
 
-def _set_status(context: Any, index: int, outcome: Outcome) -> None:
+def _answer(context: Any, index: int, outcome: Outcome | None) -> bytes:
+    """Give a row its answer; one that has none yet stays with TorchServe."""
+    if outcome is None:
+        del context.request_ids[index]
+        return b""
     context.set_response_content_type(index, JSON)
     context.set_response_status(outcome.status, "", index)
     if outcome.retryable:
         context.set_response_header(index, "Retry-After", str(RETRY_AFTER_S))
+    return outcome.body

@@ -47,7 +47,7 @@ def command(java: Path, settings: StartSettings, properties: Mapping[str, str]) 
         f"-Djava.io.tmpdir={run_dir.temp}",
         f"-Dlog4j.configurationFile={LOG_CONFIG.as_uri()}",
         "-cp",
-        str(site / "ts" / "frontend" / "*"),
+        os.pathsep.join([str(run_dir.mended), str(site / "ts" / "frontend" / "*")]),
         "org.pytorch.serve.ModelServer",
         "--python",
         sys.executable,
@@ -59,6 +59,11 @@ def command(java: Path, settings: StartSettings, properties: Mapping[str, str]) 
         "-m",
         f"{settings.model}={settings.archive.name}",
     ]
+
+
+def frontend_jar() -> Path:
+    """Return the archive of TorchServe's own Java classes."""
+    return _torchserve_home() / "ts" / "frontend" / "model-server.jar"
 
 
 def environment(inherited: Mapping[str, str], run_dir: RunDir) -> dict[str, str]:

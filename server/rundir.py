@@ -96,7 +96,7 @@ class RunDir:
 
     @property
     def busy_lock(self) -> Path:
-        """Held by every worker that is inside a batch."""
+        """Held by every worker that has requests."""
         return self.path / gate.BUSY_LOCK
 
     @property
@@ -117,6 +117,11 @@ class RunDir:
             return inside
         digest = hashlib.sha256(os.fsencode(self.path)).hexdigest()[:12]
         return Path(tempfile.gettempdir()) / f"lantern-{os.getuid()}-{digest}"
+
+    @property
+    def mended(self) -> Path:
+        """Classes that come before TorchServe's own (``server/mended.py``)."""
+        return self.temp / "mended"
 
     @contextmanager
     def locked(self) -> Iterator[None]:

@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 from typing import Final
 
-from server import java, preflight, process, settings
+from server import java, mended, preflight, process, settings
 from server.console import Console
 from server.drain import Drain
 from server.endpoints import Endpoints, from_properties
@@ -66,6 +66,7 @@ def _plan(chosen: StartSettings) -> Plan:
 def _run(plan: Plan, signals: StopSignals, console: Console) -> ExitCode:
     run_dir = plan.settings.run_dir
     settings.write_config(plan.settings, plan.properties)
+    mended.write_mended(process.frontend_jar(), run_dir.mended)
     run_dir.write_state(_state(plan))
     console.line(f"Starting model '{plan.settings.model}' from {plan.settings.archive}; Ctrl-C stops.")
     started = time.monotonic()

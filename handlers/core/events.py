@@ -25,15 +25,23 @@ class Loaded:
 
 
 @dataclass(frozen=True)
-class BatchDone:
-    """One batch was answered. Durations in seconds; tokens real and padded over all sub-batches."""
+class SubBatchDone:
+    """One run of the engine: its inputs, their tokens, the same with padding, and its seconds."""
 
-    items: int
-    sub_batches: int
+    inputs: int
     tokens: int
     padded_tokens: int
-    tokenize_s: float
     run_s: float
+
+
+@dataclass(frozen=True)
+class BatchDone:
+    """Texts that were answered together. Seconds are over all of them, but ``queue_s`` has one wait for each."""
+
+    items: int
+    tokens: int
+    tokenize_s: float
+    queue_s: tuple[float, ...]
     decide_s: float
 
 
@@ -92,7 +100,7 @@ class RecordsFailed:
     lost: int
 
 
-Event = Loaded | BatchDone | ItemFailed | Fault | Decided | PolicyChanged | RecordsOpened | RecordsFailed
+Event = Loaded | SubBatchDone | BatchDone | ItemFailed | Fault | Decided | PolicyChanged | RecordsOpened | RecordsFailed
 
 
 class EventSink(Protocol):

@@ -114,3 +114,25 @@ def cut_sub_batches(lengths: Sequence[int], budget: int, max_padding: float) -> 
             batches.append([index])
             real = lengths[index]
     return batches
+
+
+def fill_sub_batch(lengths: Sequence[int], first: int, budget: int, max_padding: float) -> list[int]:
+    """Choose the company of one input: those nearest to it in length, for as long as a sub-batch allows.
+
+    Args:
+        lengths: tokens of each input.
+        first: index of the input that the sub-batch is for.
+        budget, max_padding: as for ``cut_sub_batches``.
+
+    Returns:
+        Indices into ``lengths``, ``first`` at the head.
+    """
+    batch, real, longest = [first], lengths[first], lengths[first]
+    others = (index for index in range(len(lengths)) if index != first)
+    for index in sorted(others, key=lambda i: (abs(lengths[i] - lengths[first]), i)):
+        tallest = max(longest, lengths[index])
+        padded = tallest * (len(batch) + 1)
+        if padded <= budget and padded - real - lengths[index] <= max_padding * padded:
+            batch.append(index)
+            real, longest = real + lengths[index], tallest
+    return batch

@@ -14,7 +14,11 @@ SCHEMA_VERSION: Final = 1
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Precision = Literal["fp32", "fp16", "int8"]
 RuntimeName = Literal["onnx", "tensorrt", "torch"]
-GRAPH_NAMES: Final[dict[RuntimeName, str]] = {"onnx": "model.onnx", "tensorrt": "model.engine", "torch": "model.pt2"}
+GRAPH_NAMES: Final[dict[RuntimeName, str]] = {
+    "onnx": "model.onnx",
+    "tensorrt": "model.engine",
+    "torch": "model.safetensors",
+}
 """File of the graph in a bundle for each runtime; its weights may stand beside it, under a longer name."""
 
 

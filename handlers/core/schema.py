@@ -238,9 +238,13 @@ class ModelReport(_Out):
 
 
 class Timing(_Out):
-    """Milliseconds spent on this text; ``run`` covers the sub-batches that held its windows."""
+    """Milliseconds spent on this text.
+
+    ``run`` covers the sub-batches that held its windows, ``queue`` what it waited for them.
+    """
 
     tokenize: float
+    queue: float = 0.0
     run: float
     decide: float
 

@@ -77,7 +77,25 @@ def _open_onnx(bundle: Bundle, settings: Settings) -> Runtime:
     return OnnxRuntime(bundle.graph, settings.device, settings.threads, bundle.manifest.special_tokens.cls)
 
 
-_OPENERS: dict[RuntimeName, Callable[[Bundle, Settings], Runtime]] = {"onnx": _open_onnx}
+def _open_torch(bundle: Bundle, settings: Settings) -> Runtime:
+    from handlers.runtime.torch_runtime import TorchRuntime
+
+    manifest = bundle.manifest
+    special = manifest.special_tokens.cls
+    return TorchRuntime(bundle.graph, settings.device, settings.threads, special, manifest.max_length)
+
+
+def _open_tensorrt(bundle: Bundle, settings: Settings) -> Runtime:
+    from handlers.runtime.tensorrt_cuda import open_tensorrt
+
+    return open_tensorrt(bundle.manifest, bundle.graph, settings)
+
+
+_OPENERS: dict[RuntimeName, Callable[[Bundle, Settings], Runtime]] = {
+    "onnx": _open_onnx,
+    "torch": _open_torch,
+    "tensorrt": _open_tensorrt,
+}
 
 
 def read_bundle(folder: Path) -> Bundle:

@@ -18,11 +18,12 @@ Row = list[float]
 
 @dataclass(frozen=True)
 class SubBatch:
-    """One run: which inputs it held, their padded tokens, and the seconds it took."""
+    """One run: which inputs it held, their padded tokens, the seconds it took, and when it ended."""
 
     inputs: tuple[int, ...]
     padded_tokens: int
     seconds: float
+    ended: float
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,11 @@ class Execution:
         """Return the duration of the runs that held any of ``inputs``."""
         wanted = set(inputs)
         return sum(batch.seconds for batch in self.sub_batches if not wanted.isdisjoint(batch.inputs))
+
+
+def count_padded(batch: Sequence[Sequence[int]]) -> int:
+    """Return the padded tokens of a sub-batch: its longest input times its size."""
+    return max(len(ids) for ids in batch) * len(batch)
 
 
 class Executor:
@@ -75,22 +81,25 @@ class Executor:
             started = self._clock()
             if started >= deadline:
                 break
-            for index, row in zip(batch, self._run_apart([inputs[i] for i in batch]), strict=True):
+            for index, row in zip(batch, self.run_apart([inputs[i] for i in batch]), strict=True):
                 rows[index] = row
-            padded = max(len(inputs[i]) for i in batch) * len(batch)
-            runs.append(SubBatch(tuple(batch), padded, self._clock() - started))
+            ended = self._clock()
+            runs.append(SubBatch(tuple(batch), count_padded([inputs[i] for i in batch]), ended - started, ended))
         return Execution(rows, runs)
 
-    def _run_apart(self, batch: list[Sequence[int]]) -> list[Row | LanternError]:
-        """Run a sub-batch; if it fails, run its inputs one by one, so that only the guilty one fails."""
+    def run_apart(self, batch: Sequence[Sequence[int]]) -> list[Row | LanternError]:
+        """Run one sub-batch; if it fails, run its inputs one by one, so that only the guilty one fails.
+
+        It keeps nothing, so that two threads may call it at once where the runtime's own ``run`` allows that.
+        """
         rows = self._barrier.attempt(lambda: self._run(batch))
         if not isinstance(rows, LanternError):
             return list(rows)
         if len(batch) == 1:
             return [rows]
-        return [row for ids in batch for row in self._run_apart([ids])]
+        return [row for ids in batch for row in self.run_apart([ids])]
 
-    def _run(self, batch: list[Sequence[int]]) -> list[Row]:
+    def _run(self, batch: Sequence[Sequence[int]]) -> list[Row]:
         longest = max(len(ids) for ids in batch)
         input_ids = np.full((len(batch), longest), self._pad, dtype=np.int64)
         attention_mask = np.zeros_like(input_ids)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, cast
@@ -12,6 +11,9 @@ import onnxruntime as ort
 from handlers.core.errors import StartupError
 from handlers.core.settings import Device
 from handlers.runtime import Logits, RuntimeDescription, TokenIds, warm_up
+from handlers.runtime.cores import available_cores
+from handlers.runtime.onnx_cuda import cuda_provider, run_bound
+from handlers.runtime.session_settings import SERVED_SETTINGS, SessionSettings
 
 SLOWER_FUSIONS: Final = ["SkipLayerNormFusion"]
 """Rewrites of ONNX Runtime that cost time here: its fused addition and layer norm takes several
@@ -28,16 +30,25 @@ class OnnxRuntime:
         device: ``cpu``, ``cuda``, or ``auto`` for a GPU where there is one.
         threads: threads within one operator; 0 means every core that this process may use.
         special_id: a valid token id, for warm-up inputs.
+        session: threads and memory of the session on the CPU; the default is what measured best.
 
     Raises:
         StartupError: the device is not there, or the graph does not load.
     """
 
-    def __init__(self, graph: Path, device: Device = "auto", threads: int = 0, special_id: int = 0) -> None:
+    def __init__(
+        self,
+        graph: Path,
+        device: Device = "auto",
+        threads: int = 0,
+        special_id: int = 0,
+        session: SessionSettings = SERVED_SETTINGS,
+    ) -> None:
         self._device = _choose_device(device)
         self._threads = threads or available_cores()
         self._special_id = special_id
-        self._session = _open_session(graph, self._device, self._threads)
+        self._session = _open_session(graph, self._device, self._threads, session)
+        self._run_options = _run_options(session)
 
     def prepare(self, lengths: Sequence[int]) -> None:
         """See ``Runtime.prepare``."""
@@ -45,19 +56,15 @@ class OnnxRuntime:
 
     def run(self, input_ids: TokenIds, attention_mask: TokenIds) -> Logits:
         """See ``Runtime.run``."""
-        outputs = self._session.run(["logits"], {"input_ids": input_ids, "attention_mask": attention_mask})
+        if self._device == "cuda":
+            return run_bound(self._session, self._device, input_ids, attention_mask)
+        inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
+        outputs = self._session.run(["logits"], inputs, self._run_options)
         return cast(Logits, outputs[0])
 
     def describe(self) -> RuntimeDescription:
         """See ``Runtime.describe``."""
         return RuntimeDescription(name="onnx", device=self._device, threads=self._threads)
-
-
-def available_cores() -> int:
-    """Return the number of cores that this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _choose_device(device: Device) -> str:
@@ -70,16 +77,33 @@ def _choose_device(device: Device) -> str:
     return "cuda" if has_cuda and device != "cpu" else "cpu"
 
 
-def _open_session(graph: Path, device: str, threads: int) -> ort.InferenceSession:
+def _session_options(threads: int, settings: SessionSettings) -> ort.SessionOptions:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    # Lengths differ from call to call, so a memory plan for one shape is of no use to the next.
-    options.enable_mem_pattern = False
+    options.enable_mem_pattern = settings.memory_pattern
+    options.enable_cpu_mem_arena = settings.arena
+    for key, value in settings.entries().items():
+        options.add_session_config_entry(key, value)
+    return options
+
+
+def _run_options(settings: SessionSettings) -> ort.RunOptions:
+    options = ort.RunOptions()
+    for key, value in settings.run_entries().items():
+        options.add_run_config_entry(key, value)
+    return options
+
+
+def _open_session(graph: Path, device: str, threads: int, settings: SessionSettings) -> ort.InferenceSession:
+    options = _session_options(threads, settings)
     provider = _PROVIDERS[device]
+    on_cpu = device == "cpu"
+    providers = [provider if on_cpu else cuda_provider()]
+    slower = SLOWER_FUSIONS if on_cpu else []
     try:
-        session = ort.InferenceSession(str(graph), options, providers=[provider], disabled_optimizers=SLOWER_FUSIONS)
+        session = ort.InferenceSession(str(graph), options, providers=providers, disabled_optimizers=slower)
     except Exception as error:  # ONNX Runtime's exceptions share no base class but this one
         raise StartupError(f"{graph}: ONNX Runtime cannot load it: {error}") from error
     if provider not in session.get_providers():

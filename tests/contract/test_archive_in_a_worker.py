@@ -28,25 +28,33 @@ metrics.initialize_cache()
 loader = ModelLoaderFactory.get_model_loader()
 service = loader.load("sentiment", folder, "torchserve_entry.py", None, 8, None, True, metrics)
 service.set_cl_socket(None)
-answers = []
+turns = []
 entry = service._entry_point
-service._entry_point = lambda rows, context: answers.extend(entry(rows, context)) or answers
+service._entry_point = lambda rows, context: turns.append(entry(rows, context)) or turns[-1]
 sent = {b"host": b"localhost", b"content-type": b"application/json"}
 headers = [{"name": name, "value": value} for name, value in sent.items()]
 
 
-def row(payload):
+def row(request_id, payload):
     body = {"name": "body", "contentType": "application/json", "value": bytearray(payload)}
-    return {"requestId": b"r", "headers": headers, "parameters": [body]}
+    return {"requestId": request_id, "headers": headers, "parameters": [body]}
 
 
-frame = service.predict([row(json.dumps({"text": "I am fine."}).encode()), row(b"{")])
+def answer(request_id, payload):
+    # In turns until it is answered, as TorchServe does it.
+    while True:
+        frame = service.predict([row(request_id, payload)])
+        if service.context.request_ids:
+            return int.from_bytes(frame[:4], "big"), service.context.get_response_status(0)[0], turns[-1][0]
+
+
+found = [answer(b"r0", json.dumps({"text": "I am fine."}).encode()), answer(b"r1", b"{")]
 import handlers.pipeline
 
 print(json.dumps({
-    "code": int.from_bytes(frame[:4], "big"),
-    "statuses": [service.context.get_response_status(index)[0] for index in range(2)],
-    "answers": [json.loads(answer) for answer in answers],
+    "codes": [code for code, _, _ in found],
+    "statuses": [status for _, status, _ in found],
+    "answers": [json.loads(body) for _, _, body in found],
     "modules": sorted({name.split(".")[0] for name in sys.modules}),
     "handlers": handlers.__file__,
     "pipeline": handlers.pipeline.__file__,
@@ -64,7 +72,7 @@ def folder(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def worker(folder: Path) -> dict[str, Any]:
-    """What a worker process reports of itself after one batch."""
+    """What a worker process reports of itself after two requests."""
     kept = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "LANTERN_RUN_DIR")}
     environment = kept | {"PYTHONPATH": str(folder), "PYTHONSAFEPATH": "1"}
     done = subprocess.run(
@@ -79,10 +87,10 @@ def worker(folder: Path) -> dict[str, Any]:
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
-def test_it_answers_each_item_of_a_batch(worker: dict[str, Any]) -> None:
+def test_it_answers_each_request(worker: dict[str, Any]) -> None:
     answer, error = worker["answers"]
 
-    assert (worker["code"], worker["statuses"]) == (200, [200, 400])
+    assert (worker["codes"], worker["statuses"]) == ([200, 200], [200, 400])
     assert [label["name"] for label in answer["labels"]] == ["neutral", "depressed", "anxious", "stressed"]
     assert error["error"]["code"] == "invalid_json"
 

@@ -29,6 +29,7 @@ def test_model_config_sets_only_what_torchserve_or_the_handler_reads() -> None:
     assert set(config) == {
         "minWorkers",
         "maxWorkers",
+        "continuousBatching",
         "batchSize",
         "maxBatchDelay",
         "responseTimeout",

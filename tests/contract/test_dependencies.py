@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("handlers", "export", "client", "server", "training", "benchmarks", "evaluation")
 
 CORE, RUNTIME, PIPELINE, GATE = "handlers.core", "handlers.runtime", "handlers.pipeline", "handlers.gate"
-RELAY = "handlers.relay"
+RELAY, SCHEDULER = "handlers.relay", "handlers.scheduler"
 ESCALATION, POLICY_FILE, RECORDS = "handlers.escalation", "handlers.policy_source", "handlers.records_file"
 ENTRY = "handlers.torchserve_entry"
 ALLOWED = {
@@ -24,18 +24,29 @@ ALLOWED = {
     ESCALATION: {CORE, POLICY_FILE, RECORDS},
     RUNTIME: {CORE, RUNTIME},
     PIPELINE: {CORE, RUNTIME},
-    ENTRY: {CORE, RUNTIME, PIPELINE, GATE, RELAY, ESCALATION},
+    SCHEDULER: {CORE, RUNTIME, PIPELINE},
+    ENTRY: {CORE, RUNTIME, PIPELINE, SCHEDULER, GATE, RELAY, ESCALATION},
     "handlers": set[str](),
     "export": {"export", "handlers", CORE, RUNTIME, PIPELINE, ESCALATION},
     "client": {"client", CORE},
     "server": {"server", GATE},
     "training": {"training", "export", CORE, RUNTIME, PIPELINE},
     "evaluation": {"evaluation", "export", CORE, RUNTIME, PIPELINE},
-    "benchmarks": {"benchmarks", "client", "export", CORE, RUNTIME, PIPELINE},
+    "benchmarks": {"benchmarks", "client", "evaluation", "export", CORE, RUNTIME, PIPELINE, SCHEDULER},
 }
 """What each part may import of this repository. ``handlers`` alone is the empty package itself."""
 
-WORKER_PACKAGES = {"numpy", "onnxruntime", "pydantic", "pydantic_core", "tensorrt", "tokenizers", "torch", "yaml"}
+WORKER_PACKAGES = {
+    "numpy",
+    "onnxruntime",
+    "pydantic",
+    "pydantic_core",
+    "safetensors",
+    "tensorrt",
+    "tokenizers",
+    "torch",
+    "yaml",
+}
 """Everything that the archive may need besides the standard library and TorchServe."""
 
 IMPURE = {"os", "pathlib", "shutil", "socket", "subprocess", "tempfile", "threading", "time", "urllib"}

@@ -19,6 +19,7 @@ _LENGTHS = (1, 2, 3, 5, 8, 13, 21, 30, 55, 62, 63, 64, 65, 89, 127, 128, 144, 23
 _TOLERANCE = 1e-5
 _CALLERS = 8
 _BATCH = 8
+_LONG_ONES = 10
 _SOME = (3, 12, 20)
 
 
@@ -67,6 +68,19 @@ def test_mixed_load_gives_the_answers_of_single_requests(
     with ThreadPoolExecutor(_CALLERS) as callers:
         worst = list(callers.map(lambda call: call(), calls))
     assert max(worst) <= _TOLERANCE
+
+
+def test_a_short_text_does_not_wait_for_the_long_ones_before_it(live: Live, packed: Packed) -> None:
+    """Many windows in one request, then a message: its answer comes while the windows are still being read."""
+    windows = {"entries": [{"text": packed.text_of(packed.window)}] * _LONG_ONES}
+    with ThreadPoolExecutor(1) as callers:
+        long = callers.submit(live.post, windows)
+        until(live.busy, "the worker to take the long texts")
+        short = live.post({"text": "I slept badly again."})
+        was_first = not long.done()
+        assert {result["status"] for result in long.result().json()["results"]} == {200}
+    assert short.status_code == 200
+    assert was_first
 
 
 def test_one_batch_of_both_protocols_with_bad_items_answers_each(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -229,7 +230,8 @@ def test_what_waited_for_the_killed_worker_is_answered_by_the_next(sent: Sent) -
 
 
 def test_no_core_dump_is_left(live: Live, sent: Sent) -> None:
-    assert [path.name for path in live.files() if path.name.startswith(("core", "hs_err", "java-crash"))] == []
+    dump = re.compile(r"core(\.\d+)?|(hs_err|java-crash).*")
+    assert [path.name for path in live.files() if dump.fullmatch(path.name)] == []
 
 
 def test_control_text_of_a_log_is_found(live: Live) -> None:

@@ -51,9 +51,10 @@ def test_answer_names_the_model_that_gave_it(live: Live, packed: Packed) -> None
 
 def test_timing_is_there_and_above_zero(live: Live) -> None:
     timing = live.post({"text": _TEXT}).json()["timing_ms"]
-    assert set(timing) == {"tokenize", "run", "decide"}
+    assert set(timing) == {"tokenize", "queue", "run", "decide"}
     assert timing["tokenize"] > 0
     assert timing["run"] > 0
+    assert timing["queue"] >= 0
     assert timing["decide"] >= 0
 
 

@@ -15,7 +15,7 @@ from transformers import LongformerForSequenceClassification
 
 from handlers.core.answered import Answered
 from handlers.core.errors import StartupError
-from handlers.core.events import BatchDone, Event, Fault, ItemFailed, Loaded
+from handlers.core.events import BatchDone, Event, Fault, ItemFailed, Loaded, SubBatchDone
 from handlers.core.manifest import Manifest, SmokeEntry
 from handlers.core.scores import LabelRule
 from handlers.core.settings import Settings
@@ -124,7 +124,7 @@ def test_a_request_is_answered_with_every_field_of_the_contract(pipeline: Pipeli
         "precision": "fp32",
         "calibration": "none",
     }
-    assert body["timing_ms"].keys() == {"tokenize", "run", "decide"}
+    assert body["timing_ms"].keys() == {"tokenize", "queue", "run", "decide"}
 
 
 def test_no_decision_is_made_without_a_policy(pipeline: Pipeline) -> None:
@@ -392,10 +392,9 @@ def test_events_count_texts_tokens_and_errors(bundle: Bundle) -> None:
     events.clear()
     pipeline.handle([request("abc"), request("defg"), RawRequest(b"{")])
 
-    batch, failed = events
-    assert isinstance(batch, BatchDone)
-    assert (batch.items, batch.tokens, batch.sub_batches) == (2, 7, 1)
-    assert batch.padded_tokens == 2 * (4 + 2)
+    run, batch, failed = events
+    assert run == SubBatchDone(inputs=2, tokens=3 + 2 + 4 + 2, padded_tokens=2 * (4 + 2), run_s=0.0)
+    assert batch == BatchDone(items=2, tokens=7, tokenize_s=0.0, queue_s=(0.0, 0.0), decide_s=0.0)
     assert failed == ItemFailed("invalid_json")
 
 

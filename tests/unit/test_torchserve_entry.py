@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import json
+import threading
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +19,7 @@ import handlers
 from handlers import torchserve_entry
 from handlers.core.errors import StartupError
 from handlers.torchserve_entry import SentimentHandler
+from server.drain import is_busy
 from tests.checkpoints import Tiny
 
 METRICS = Path(handlers.__file__).parent / "config" / "metrics.yaml"
@@ -25,14 +28,19 @@ Row = dict[str, Any]
 
 
 class Worker:
-    """The handler inside TorchServe's own service, fed as its socket protocol feeds it."""
+    """The handler inside TorchServe's own service, fed as its frontend feeds it: in turns, until all is answered."""
 
     def __init__(self, folder: Path) -> None:
         manifest = json.loads((folder / "MAR-INF" / "MANIFEST.json").read_text(encoding="utf-8"))
         metrics = MetricsCacheYamlImpl(config_file_path=str(METRICS))
         metrics.initialize_cache()
         self.handler = SentimentHandler()
-        self.answers: list[Any] = []
+        self.answers: dict[int, Any] = {}
+        self.statuses: dict[int, int] = {}
+        self.sent_headers: dict[int, dict[str, str]] = {}
+        self.turns = 0
+        self._numbers = itertools.count()
+        self._turn: list[Any] = []
         self.service = Service("sentiment", str(folder), manifest, self._handle, None, 8, True, metrics)
         self.service.set_cl_socket(None)
 
@@ -40,25 +48,39 @@ class Worker:
         self.handler.initialize(self.service.context)
         return self
 
-    def predict(self, *rows: Row) -> bytes:
-        """Answer a batch and return TorchServe's reply frame; the answers are kept."""
-        batch = [row | {"requestId": f"r{index}".encode()} for index, row in enumerate(rows)]
-        frame = self.service.predict(batch)
+    def predict(self, *rows: Row) -> None:
+        """Answer a batch, each turn with the rows that are left; what is answered is kept by its place."""
+        self.answers, self.statuses, self.sent_headers, self.turns = {}, {}, {}, 0
+        number = next(self._numbers)
+        left = {place: row | {"requestId": f"{number}-{place}".encode()} for place, row in enumerate(rows)}
+        while left:
+            for place in self.take_turn(left):
+                del left[place]
+
+    def take_turn(self, left: dict[int, Row]) -> list[int]:
+        """Send rows once; return the places of those that were answered."""
+        self.turns += 1
+        frame = self.service.predict(list(left.values()))
         assert frame[:4] == (200).to_bytes(4, "big"), frame
-        return bytes(frame)
+        context, places = self.service.context, list(left)
+        for index in context.request_ids:
+            self.answers[places[index]] = self._turn[index]
+            self.statuses[places[index]] = int(context.get_response_status(index)[0])
+            self.sent_headers[places[index]] = dict(context.get_response_headers(index))
+        return [places[index] for index in context.request_ids]
 
     def status(self, index: int = 0) -> int:
-        return int(self.service.context.get_response_status(index)[0])
+        return self.statuses[index]
 
     def headers(self, index: int = 0) -> dict[str, str]:
-        return dict(self.service.context.get_response_headers(index))
+        return self.sent_headers[index]
 
     def body(self, index: int = 0) -> dict[str, Any]:
         return dict(json.loads(self.answers[index]))
 
     def _handle(self, rows: list[Row], context: Any) -> list[Any]:
-        self.answers = self.handler.handle(rows, context)
-        return self.answers
+        self._turn = self.handler.handle(rows, context)
+        return self._turn
 
 
 def parameter(name: str, value: bytes, media_type: str | None = "") -> Row:
@@ -240,7 +262,7 @@ def test_a_batch_is_counted_in_metrics_that_the_archive_declares(
 
 
 def test_cores_are_shared_out_among_the_workers(folder: Path) -> None:
-    from handlers.runtime.onnx import available_cores
+    from handlers.runtime.cores import available_cores
 
     worker = Worker(folder)
     worker.service.context.model_yaml_config["maxWorkers"] = 10_000
@@ -302,3 +324,80 @@ def test_a_bundle_that_was_changed_does_not_load(folder: Path, tmp_path: Path) -
 
     with pytest.raises(StartupError, match=r"tokenizer\.json is not the file"):
         Worker(changed).load()
+
+
+def test_a_turn_answers_what_is_done_and_leaves_the_rest_to_later_ones(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A short text that comes while a long one is being run is answered in an earlier turn."""
+    monkeypatch.setenv("LANTERN_RUN_DIR", str(tmp_path))
+    worker, let_go, inside = Worker(folder), threading.Event(), threading.Event()
+    worker.service.context.model_yaml_config["lantern"]["express_tokens"] = 64
+    runtime = worker.load().handler._pipeline._runtime
+    run = runtime.run
+
+    def held_run(input_ids: Any, attention_mask: Any) -> Any:
+        if input_ids.shape[1] > 256 - 2:
+            inside.set()
+            assert let_go.wait(30)
+        return run(input_ids, attention_mask)
+
+    monkeypatch.setattr(runtime, "run", held_run)
+    long = rest(json.dumps({"text": "b" * 253}).encode())
+    left = {0: long | {"requestId": b"long"}}
+    while not inside.is_set():
+        assert worker.take_turn(left) == []
+    left[1] = rest() | {"requestId": b"short"}
+    worker.turns = 0
+    while not (answered := worker.take_turn(left)):
+        assert worker.turns < 1000
+    assert answered == [1]
+    assert is_busy(tmp_path / "busy.lock")
+
+    del left[1]
+    let_go.set()
+    while not (answered := worker.take_turn(left)):
+        assert worker.turns < 1000
+    assert answered == [0]
+    assert (worker.status(0), worker.status(1)) == (200, 200)
+    assert not is_busy(tmp_path / "busy.lock")
+
+
+def test_without_turns_a_batch_is_answered_as_a_whole(folder: Path) -> None:
+    worker = Worker(folder)
+    worker.service.context.model_yaml_config["continuousBatching"] = False
+    worker.load().predict(rest(), rest(b"{"), rest(json.dumps({"text": "b" * 250}).encode()))
+
+    assert worker.turns == 1
+    assert [worker.status(index) for index in range(3)] == [200, 400, 200]
+
+
+def test_a_stuck_engine_ends_the_worker(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    worker = Worker(folder).load()
+    monkeypatch.setattr(type(worker.handler._scheduler), "is_stuck", property(lambda _: True))
+
+    with pytest.raises(SystemExit):
+        worker.predict(rest())
+
+
+def test_what_drains_still_answers_what_it_has_taken(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LANTERN_RUN_DIR", str(tmp_path))
+    worker, let_go = Worker(folder).load(), threading.Event()
+    runtime = worker.handler._pipeline._runtime
+    run = runtime.run
+    monkeypatch.setattr(runtime, "run", lambda *inputs: let_go.wait(30) and run(*inputs))
+    left = {0: rest() | {"requestId": b"taken"}}
+    assert worker.take_turn(left) == []
+
+    (tmp_path / "draining").touch()
+    left[1] = rest() | {"requestId": b"late"}
+    assert worker.take_turn(left) == [1]
+    assert worker.body(1)["error"]["code"] == "draining"
+
+    let_go.set()
+    del left[1]
+    while not worker.take_turn(left):
+        assert worker.turns < 1000
+    assert worker.status(0) == 200

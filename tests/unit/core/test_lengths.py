@@ -7,7 +7,14 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from handlers.core.errors import LanternError
-from handlers.core.lengths import LengthLimits, count_covered, cut_sub_batches, overlapping_windows, select_spans
+from handlers.core.lengths import (
+    LengthLimits,
+    count_covered,
+    cut_sub_batches,
+    fill_sub_batch,
+    overlapping_windows,
+    select_spans,
+)
 from handlers.core.schema import OverLength
 
 LIMITS = LengthLimits(window=10, overlap=3, max_windows=4)
@@ -163,3 +170,26 @@ def test_inputs_of_one_length_share_a_sub_batch_up_to_the_budget() -> None:
 
 def test_a_short_input_does_not_pay_for_a_long_one() -> None:
     assert cut_sub_batches([5, 100, 95], budget=1000, max_padding=0.1) == [[1, 2], [0]]
+
+
+@given(
+    st.lists(st.integers(1, 4096), min_size=1, max_size=40),
+    st.data(),
+    st.integers(1, 8192),
+    st.floats(0.0, 0.9),
+)
+def test_the_company_of_an_input_is_near_to_it_in_length(
+    lengths: list[int], data: st.DataObject, budget: int, max_padding: float
+) -> None:
+    first = data.draw(st.integers(0, len(lengths) - 1))
+    batch = fill_sub_batch(lengths, first, budget, max_padding)
+    padded = max(lengths[index] for index in batch) * len(batch)
+
+    assert batch[0] == first
+    assert len(set(batch)) == len(batch)
+    assert len(batch) == 1 or padded <= budget
+    assert padded - sum(lengths[index] for index in batch) <= max_padding * padded
+
+
+def test_equal_lengths_fill_the_budget() -> None:
+    assert fill_sub_batch([20] * 30, 7, 512, 0.1) == [7, *(index for index in range(25) if index != 7)]

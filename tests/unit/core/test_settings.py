@@ -32,7 +32,10 @@ def test_the_shipped_deadline_is_under_the_time_after_which_torchserve_kills_the
         ("window_overlap", 1.0),
         ("window_overlap", -0.1),
         ("max_windows", 0),
-        ("token_budget", 0),
+        ("token_budget", -1),
+        ("express_tokens", -1),
+        ("patience", -1.0),
+        ("queue_s", 0),
         ("max_padding", 1.0),
         ("deadline_s", 0),
         ("deadline_s", float("nan")),
@@ -53,3 +56,8 @@ def test_a_section_that_is_no_mapping_is_refused() -> None:
 def test_settings_cannot_be_changed() -> None:
     with pytest.raises(ValueError, match="frozen"):
         Settings().threads = 2  # type: ignore[misc]
+
+
+def test_a_sub_batch_suits_the_device_unless_it_is_set() -> None:
+    assert Settings().budget_on("cpu") < Settings().budget_on("cuda")
+    assert Settings(token_budget=7).budget_on("cpu") == Settings(token_budget=7).budget_on("cuda") == 7

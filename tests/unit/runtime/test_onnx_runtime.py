@@ -9,7 +9,8 @@ import pytest
 from handlers.core.errors import StartupError
 from handlers.runtime import Runtime, RuntimeDescription
 from handlers.runtime.bundle import GRAPH_NAME
-from handlers.runtime.onnx import OnnxRuntime, available_cores
+from handlers.runtime.cores import available_cores
+from handlers.runtime.onnx import OnnxRuntime
 from tests.checkpoints import Tiny
 
 NO_CUDA = "CUDAExecutionProvider" not in ort.get_available_providers()

@@ -1,0 +1,51 @@
+"""Settings of an ONNX Runtime session on the CPU, and what each of them was measured to do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True)
+class SessionSettings:
+    """How a session uses threads and memory on the CPU.
+
+    The defaults are what ``python -m benchmarks settings`` found best; its report is in
+    ``benchmarks/results/settings-*.md``.
+
+    Attributes:
+        arena: keep freed activations for the next run instead of giving them back to the allocator of the C
+            library, which is slower and, with many sizes alive, needs more at its peak.
+        shrink_arena: give the arena's free memory back after each run.
+        memory_pattern: plan the memory of a run from the last one of the same shapes. Lengths differ from call to
+            call, so a plan for one shape is of no use to the next, and each plan is kept.
+        spinning: let idle threads of an operator wait actively for the next one.
+        prepacking: store constant matrices in the layout that the products read.
+        device_initializers: take weights from the device's allocator outside the arena.
+    """
+
+    arena: bool = True
+    shrink_arena: bool = False
+    memory_pattern: bool = False
+    spinning: bool = True
+    prepacking: bool = True
+    device_initializers: bool = False
+
+    def entries(self) -> dict[str, str]:
+        """Return the settings that ONNX Runtime takes as text (``onnxruntime_session_options_config_keys.h``)."""
+        return {
+            "session.intra_op.allow_spinning": _flag(self.spinning),
+            "session.disable_prepacking": _flag(not self.prepacking),
+            "session.use_device_allocator_for_initializers": _flag(self.device_initializers),
+        }
+
+    def run_entries(self) -> dict[str, str]:
+        """Return the settings of a single run (``onnxruntime_run_options_config_keys.h``)."""
+        return {"memory.enable_memory_arena_shrinkage": "cpu:0"} if self.shrink_arena else {}
+
+
+SERVED_SETTINGS: Final = SessionSettings()
+
+
+def _flag(value: bool) -> str:
+    return "1" if value else "0"
