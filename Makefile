@@ -2,36 +2,48 @@
 
 PYTHON ?= python3
 CHECKPOINT ?= export/checkpoints/small
+# fp32, fp16, or int8, which is made of the fp32 bundle.
 PRECISION ?= fp32
 RUNTIME ?= onnx
 DEVICE ?= auto
 # More options for the commands behind a target, such as EXPORT_OPTIONS="--labels a,b,c --smoke smoke.jsonl".
 EXPORT_OPTIONS ?=
 PARITY_OPTIONS ?=
+TORCH_OPTIONS ?=
+TENSORRT_OPTIONS ?=
 # Files of the serving machine, such as ARCHIVE_OPTIONS="--policy /etc/lantern/policy.yaml --records /var/lib/lantern/decisions.jsonl".
 ARCHIVE_OPTIONS ?=
 SERVE_OPTIONS ?=
 TEST_OPTIONS ?=
 BENCH_OPTIONS ?=
+# What make bench sends (chat, journal, history, mixed, or a file) and what it has to hold, such as SLO=p99=800ms; default: the workload's.
+WORKLOAD ?= journal
+SLO ?=
 CALIBRATE_OPTIONS ?=
 EVALUATE_OPTIONS ?=
 TRAIN_OPTIONS ?=
 # Labelled texts for calibrate and evaluate: .csv, .tsv or .jsonl.
 DATA ?=
+# Texts that an int8 graph must decide as fp32 does: .csv, .tsv, .jsonl, or .txt; those of the project where it is empty.
+QUALITY_DATA ?=
 
 VENV := .venv
 RUN := $(VENV)/bin/python
 PACKAGES := handlers export server client benchmarks training evaluation
 EMPTY :=
 SPACE := $(EMPTY) $(EMPTY)
+COMMA := ,
 SLUG := $(subst $(SPACE),_,$(subst :,-,$(subst /,-,$(CHECKPOINT))))
-BUNDLE ?= .lantern/bundles/$(SLUG)-$(PRECISION)
+ONNX_BUNDLE := .lantern/bundles/$(SLUG)-$(PRECISION)
+BUNDLE ?= $(ONNX_BUNDLE)$(if $(filter-out onnx,$(RUNTIME)),-$(RUNTIME))
+INT8_OPTIONS := $(if $(filter int8,$(PRECISION)),--reference ".lantern/bundles/$(SLUG)-fp32" \
+	$(if $(QUALITY_DATA),--quality-data "$(QUALITY_DATA)"))
 STORE := model_store
 REPORT ?= .lantern/reports/evaluation.html
 SMALL := export/checkpoints/small
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve stop export parity calibrate evaluate labelled-data archive train card engine-bench test mutation lint format
+.PHONY: help setup serve stop export export-onnx export-torch export-tensorrt parity calibrate evaluate labelled-data archive train card engine-bench peers bench test mutation lint format
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -55,15 +67,30 @@ $(VENV)/.evaluate: requirements/evaluate.txt $(VENV)/.export
 	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements/evaluate.txt
 	@touch $@
 
+$(VENV)/.bench: requirements/bench.txt $(VENV)/.export
+	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements/bench.txt
+	@touch $@
+
 $(VENV)/.dev: requirements/dev.txt requirements/train.txt requirements/evaluate.txt $(VENV)/.export
 	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements/dev.txt
 	@touch $@
 
-export: $(VENV)/.export ## checkpoint to verified ONNX bundle
-	$(RUN) -m export onnx --checkpoint "$(CHECKPOINT)" --out "$(BUNDLE)" --precision $(PRECISION) $(EXPORT_OPTIONS)
+export: export-$(RUNTIME) ## checkpoint to a bundle, for RUNTIME and PRECISION
 
-parity: export ## the bundle against transformers: the gate before any archive
-	$(RUN) -m export parity --checkpoint "$(CHECKPOINT)" --bundle "$(BUNDLE)" $(EXPORT_OPTIONS) $(PARITY_OPTIONS)
+export-onnx: $(VENV)/.export
+	$(RUN) -m export onnx --checkpoint "$(CHECKPOINT)" --out "$(BUNDLE)" --precision $(PRECISION) $(INT8_OPTIONS) $(EXPORT_OPTIONS)
+
+export-torch: $(VENV)/.export
+	$(RUN) -m export torch --checkpoint "$(CHECKPOINT)" --out "$(BUNDLE)" --precision $(PRECISION) $(EXPORT_OPTIONS) $(TORCH_OPTIONS)
+
+# An engine is built from an ONNX bundle that has passed its gate, on the machine with the GPU that serves it.
+export-tensorrt: $(VENV)/.export
+	$(MAKE) --no-print-directory parity RUNTIME=onnx BUNDLE="$(ONNX_BUNDLE)"
+	$(RUN) -m export tensorrt --bundle "$(ONNX_BUNDLE)" --out "$(BUNDLE)" $(TENSORRT_OPTIONS)
+
+parity: export ## the bundle against transformers, or int8 against fp32: the gate before any archive
+	$(RUN) -m export parity --checkpoint "$(CHECKPOINT)" --bundle "$(BUNDLE)" --device $(DEVICE) $(INT8_OPTIONS) \
+		$(EXPORT_OPTIONS) $(PARITY_OPTIONS)
 
 calibrate: labelled-data $(VENV)/.evaluate parity ## scores and thresholds from labelled texts: make calibrate DATA=labelled.csv
 	$(RUN) -m export calibrate --bundle "$(BUNDLE)" --data "$(DATA)" --device $(DEVICE) $(CALIBRATE_OPTIONS)
@@ -94,8 +121,21 @@ card: $(VENV)/.dev ## the embedded checkpoint's card, from an evaluation of what
 		$$(cat .lantern/suites.options)
 	$(RUN) -m training card --checkpoint $(SMALL) --report .lantern/reports/small.json
 
-engine-bench: export ## the graph against transformers and the machine's GEMM rate
-	$(RUN) -m benchmarks engine --checkpoint "$(CHECKPOINT)" --bundle "$(BUNDLE)" $(BENCH_OPTIONS)
+engine-bench: $(VENV)/.evaluate export ## this precision, and those exported before, beside transformers, OpenVINO and the matrix rate
+	$(RUN) -m benchmarks engine --checkpoint "$(CHECKPOINT)" $(BENCH_OPTIONS) \
+		$$(ls -d "$(BUNDLE)" .lantern/bundles/$(SLUG)-fp32 .lantern/bundles/$(SLUG)-int8 2>/dev/null | sort -u | sed 's/^/--bundle=/')
+
+peers: $(VENV)/.export ## the same model behind other servers and behind Lantern, each checked before it is timed
+	$(RUN) -m benchmarks peers --checkpoint "$(CHECKPOINT)" $(BENCH_OPTIONS)
+
+# Several precisions or runtimes, PRECISION=fp32,int8, are measured one after another and come into one report.
+BENCH_STORES := .lantern/bench/stores/$(SLUG)
+BENCHED := $(foreach runtime,$(subst $(COMMA),$(SPACE),$(RUNTIME)),$(foreach precision,$(subst $(COMMA),$(SPACE),$(PRECISION)),$(runtime)-$(precision)))
+bench: $(VENV)/.bench ## how many requests a second hold the SLO, and how many replicas that takes: make bench WORKLOAD=journal
+	@set -e; for each in $(BENCHED); do \
+		$(MAKE) --no-print-directory archive RUNTIME=$${each%%-*} PRECISION=$${each#*-} STORE="$(BENCH_STORES)-$$each"; done
+	@exec $(RUN) -m benchmarks run --workload "$(WORKLOAD)" $(if $(SLO),--slo "$(SLO)") \
+		$(foreach each,$(BENCHED),--archive "$(subst -,$(SPACE),$(each))=$(BENCH_STORES)-$(each)/sentiment.mar") $(BENCH_OPTIONS)
 
 test: $(VENV)/.dev ## all tests, the real server included
 	$(RUN) -m pytest -n 2 --dist loadfile --ignore tests/server $(TEST_OPTIONS) tests

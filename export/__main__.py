@@ -8,19 +8,23 @@ import math
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
+from export import tensorrt_command, torch_command
 from export.archive import ArchiveOptions, build_archive
 from export.errors import ExportRefused
+from export.options import add_checkpoint_options, claims
 from export.progress import Progress
 from handlers.core.errors import StartupError
-from handlers.runtime.bundle import GRAPH_NAME, Bundle, has_passed_parity, read_bundle
-from handlers.runtime.onnx import OnnxRuntime
+from handlers.core.manifest import Precision, RuntimeName
+from handlers.core.settings import Device
+from handlers.runtime.bundle import Bundle, has_passed_parity, read_bundle
 
 if TYPE_CHECKING:
+    from export.bundle import Quantization
     from export.calibrate import Plan
-    from export.checkpoint import Claims
-    from export.parity import ParityReport, ParityResult
+    from export.checkpoint import Checkpoint
+    from export.parity import ParityReport
 
 # transformers and torch take seconds to import: only the commands that need them do, so that
 # asking for what is already there is quick.
@@ -47,8 +51,9 @@ def _onnx(options: argparse.Namespace, progress: Progress) -> int:
     from export.bundle import export_bundle
     from export.checkpoint import open_checkpoint
 
-    checkpoint = open_checkpoint(options.checkpoint, _claims(options))
-    bundle = export_bundle(checkpoint, options.out, progress, options.force)
+    checkpoint = open_checkpoint(options.checkpoint, claims(options))
+    quantization = _quantization(options, options.precision, checkpoint.name)
+    bundle = export_bundle(checkpoint, options.out, progress, options.force, options.precision, quantization)
     print(json.dumps({"bundle": str(options.out), **_summary(bundle)}))
     return 0
 
@@ -62,38 +67,75 @@ def _parity(options: argparse.Namespace, progress: Progress) -> int:
     if has_passed_parity(bundle) and not options.force:
         progress.note(f"{options.bundle} has passed the gate already (--force runs it again)")
         return 0
-    from export.bundle import record_parity
+    if bundle.manifest.precision == "int8":
+        return _compare_quality(bundle, options, progress)
+    return _compare_logits(bundle, options, progress)
 
-    report = _compare_bundle(bundle, options, progress)
+
+def _compare_logits(bundle: Bundle, options: argparse.Namespace, progress: Progress) -> int:
+    from export.checkpoint import load_model
+    from export.gates import compare_with_transformers, record_parity
+
+    _quantization(options, bundle.manifest.precision, bundle.manifest.checkpoint)
+    checkpoint = _checkpoint_of(bundle, options)
+    with progress.step(f"loading {checkpoint.name}"):
+        model = load_model(checkpoint)
+    report = compare_with_transformers(bundle, model, options.seeds, options.device, progress)
     record_parity(bundle, report)
     _print_report([report], options.json)
     return 0 if report.passed else EXIT_GATE_FAILED
 
 
-def _compare_bundle(bundle: Bundle, options: argparse.Namespace, progress: Progress) -> ParityReport:
-    from export.checkpoint import load_model, open_checkpoint
-    from export.parity import FP32_TOLERANCE, ParityReport, compare, parity_cases, parity_lengths
+def _compare_quality(bundle: Bundle, options: argparse.Namespace, progress: Progress) -> int:
+    from export.bundle import open_gate, reference_bundle
+    from export.checkpoint import load_model
+    from export.quality import record_quality, report_json, report_table
 
-    checkpoint = open_checkpoint(options.checkpoint, _claims(options))
     manifest = bundle.manifest
-    if checkpoint.revision != manifest.revision:
-        raise ExportRefused(f"{options.bundle} was made of another revision of {checkpoint.name}; export it again")
+    quantization = _quantization(options, manifest.precision, manifest.checkpoint)
+    checkpoint = _checkpoint_of(bundle, options)
     with progress.step(f"loading {checkpoint.name}"):
         model = load_model(checkpoint)
-        runtime = OnnxRuntime(bundle.folder / GRAPH_NAME, "cpu")
-    lengths = parity_lengths([window // 2 for window in manifest.attention_window], manifest.max_length)
-    cases = parity_cases(lengths, options.seeds)
-    thresholds = [rule.uncalibrated_threshold for rule in bundle.label_rules()]
-    with progress.step(f"comparing {len(cases)} inputs with transformers"):
-        results = compare(model, runtime, thresholds, cases, _Counter(progress, len(cases)))
-    return ParityReport(manifest.checkpoint, manifest.precision, FP32_TOLERANCE, results)
+    with reference_bundle(checkpoint, model, options.bundle, quantization, progress) as reference:
+        gate = open_gate(reference, quantization, progress)
+        with progress.step("reading the same texts in int8"):
+            report = gate.compare(bundle, manifest.quality.kept_fp32 if manifest.quality else ())
+    record_quality(bundle, report)
+    print(report_json(report) if options.json else report_table(report))
+    return 0 if report.passed else EXIT_GATE_FAILED
+
+
+def _checkpoint_of(bundle: Bundle, options: argparse.Namespace) -> Checkpoint:
+    from export.checkpoint import open_checkpoint
+
+    checkpoint = open_checkpoint(options.checkpoint, claims(options))
+    if checkpoint.revision != bundle.manifest.revision:
+        raise ExportRefused(f"{options.bundle} was made of another revision of {checkpoint.name}; export it again")
+    return checkpoint
+
+
+def _quantization(options: argparse.Namespace, precision: Precision, checkpoint: str) -> Quantization:
+    """Return what ``--reference``, ``--quality-data`` and the limits say; they are for int8 alone."""
+    from export.bundle import Quantization
+    from export.quality import SHIPPED_TEXTS, Limits, default_limits
+
+    given = [name for name in QUANTIZATION_OPTIONS if getattr(options, name) is not None]
+    if given and precision != "int8":
+        raise ExportRefused(f"--{given[0].replace('_', '-')} is for int8, but the precision is {precision}")
+    usual = default_limits(checkpoint)
+    limits = Limits(
+        flips=usual.flips if options.flip_limit is None else options.flip_limit,
+        macro_f1=usual.macro_f1 if options.f1_limit is None else options.f1_limit,
+    )
+    return Quantization(options.reference, options.quality_data or SHIPPED_TEXTS, limits)
 
 
 def _parity_matrix(options: argparse.Namespace, progress: Progress) -> int:
+    from export.gates import count_results
     from export.matrix import run_matrix
 
     reports = []
-    for report in run_matrix(options.seeds, progress=_Counter(progress)):
+    for report in run_matrix(options.seeds, progress=count_results(progress)):
         progress.note(f"{'PASS' if report.passed else 'FAIL'} {report.max_abs_delta:.1e}  {report.subject}")
         reports.append(report)
     _print_report(reports, options.json)
@@ -156,19 +198,6 @@ def _archive(options: argparse.Namespace, progress: Progress) -> int:
     return 0
 
 
-class _Counter:
-    """Shows how far a comparison has come and the worst difference so far."""
-
-    def __init__(self, progress: Progress, total: int | None = None) -> None:
-        self._progress, self._total, self._done, self._worst = progress, total, 0, 0.0
-
-    def __call__(self, result: ParityResult) -> None:
-        self._done += 1
-        self._worst = max(self._worst, result.max_abs_delta)
-        total = f"/{self._total}" if self._total else ""
-        self._progress.update(f"{self._done}{total} compared, now {result.case.length} tokens, worst {self._worst:.1e}")
-
-
 def _print_report(reports: list[ParityReport], as_json: bool) -> None:
     from export.parity import report_json, report_table
 
@@ -182,31 +211,30 @@ def _summary(bundle: Bundle) -> dict[str, Any]:
     return bundle.manifest.model_dump(mode="json", include={"checkpoint", "revision", "labels", "precision"})
 
 
-def _claims(options: argparse.Namespace) -> Claims:
-    from export.checkpoint import Claims
-
-    labels = tuple(label.strip() for label in options.labels.split(",")) if options.labels else None
-    return Claims(labels, options.problem_type, options.smoke, options.revision)
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m export", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="command")
 
     onnx = commands.add_parser("onnx", help="export a checkpoint to a bundle with one dynamic ONNX graph")
-    _add_checkpoint_options(onnx, required=True)
+    add_checkpoint_options(onnx, required=True)
     onnx.add_argument("--out", type=Path, required=True, help="bundle folder to write")
-    onnx.add_argument("--precision", choices=["fp32"], default="fp32", help="of the graph (default: fp32)")
+    onnx.add_argument("--precision", choices=get_args(Precision), default="fp32", help="of the graph (default: fp32)")
+    _add_quantization_options(onnx)
     onnx.add_argument("--force", action="store_true", help="export even if the bundle is up to date")
     onnx.set_defaults(command=_onnx)
+
+    torch_command.add_command(commands)
+    tensorrt_command.add_command(commands)
 
     parity = commands.add_parser(
         "parity", help="compare a bundle with transformers and record the verdict; exit 1 if it fails"
     )
-    _add_checkpoint_options(parity, required=False)
+    add_checkpoint_options(parity, required=False)
     parity.add_argument("--bundle", type=Path, help="bundle folder; the report is written into it")
     parity.add_argument("--matrix", action="store_true", help="compare small random models of many shapes instead")
     parity.add_argument("--seeds", type=int, default=2, help="draws of random tokens at each length (default: 2)")
+    parity.add_argument("--device", choices=get_args(Device), default="auto", help="of the bundle (default: auto)")
+    _add_quantization_options(parity)
     parity.add_argument("--json", action="store_true", help="print the report as JSON")
     parity.add_argument("--force", action="store_true", help="compare even if the bundle has passed")
     parity.set_defaults(command=_parity)
@@ -218,12 +246,47 @@ def _parser() -> argparse.ArgumentParser:
     archive.add_argument("--store", type=Path, default=Path("model_store"), help="default: model_store")
     archive.add_argument("--name", default="sentiment", help="model name in TorchServe (default: sentiment)")
     archive.add_argument("--version", default="1.0", help="model version in TorchServe (default: 1.0)")
-    archive.add_argument("--runtime", choices=["onnx"], default="onnx")
+    runtimes = get_args(RuntimeName)
+    archive.add_argument("--runtime", choices=runtimes, default="onnx", help="of the bundle (default: onnx)")
     archive.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
     for name, what in MOUNTED.items():
         archive.add_argument(f"--{name.replace('_', '-')}", metavar="FILE", help=f"{what}, as the server will see it")
     archive.set_defaults(command=_archive)
     return parser
+
+
+QUANTIZATION_OPTIONS = ("reference", "quality_data", "flip_limit", "f1_limit")
+
+
+def _add_quantization_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group(
+        "int8", "An int8 graph is made of the fp32 graph, and passes by what it decides about texts beside it."
+    )
+    group.add_argument(
+        "--reference",
+        type=Path,
+        metavar="DIR",
+        help="fp32 bundle of the same checkpoint, made if it is not there (default: a temporary one)",
+    )
+    group.add_argument(
+        "--quality-data",
+        type=Path,
+        metavar="FILE",
+        help="texts, best labelled: .csv, .tsv or .jsonl as for calibrate, or .txt with one a line "
+        "(default: those that come with the project)",
+    )
+    group.add_argument(
+        "--flip-limit",
+        type=_number(float, 0.0, 1.0),
+        metavar="SHARE",
+        help="of the decisions that may differ from fp32 (default: 0.005; random weights: 0.1 at the medians)",
+    )
+    group.add_argument(
+        "--f1-limit",
+        type=_number(float, 0.0, 1.0),
+        metavar="LOSS",
+        help="of macro-F1, where the texts are labelled (default: 0.005)",
+    )
 
 
 def _add_calibrate(parser: argparse.ArgumentParser) -> None:
@@ -289,14 +352,6 @@ def _number(kind: type[int] | type[float], least: float, most: float = math.inf)
 
     read.__name__ = f"number of at least {least:g}" if most == math.inf else f"number from {least:g} to {most:g}"
     return read
-
-
-def _add_checkpoint_options(parser: argparse.ArgumentParser, required: bool) -> None:
-    parser.add_argument("--checkpoint", required=required, help="hub id, folder, or random:longformer-base")
-    parser.add_argument("--revision", help="commit or tag of the hub (default: its main branch)")
-    parser.add_argument("--labels", help="names of the logits in order, a,b,c; needed where id2label is generic")
-    parser.add_argument("--problem-type", help="state multi_label_classification where config.json does not")
-    parser.add_argument("--smoke", type=Path, help="JSON lines of text and expected label, checked now and at start")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,14 @@
-"""Checkpoint to bundle: export, check the smoke entries, run the parity gate, write the manifest."""
+"""Checkpoint to bundle: export in a precision, check the smoke entries, write the manifest."""
 
 from __future__ import annotations
 
 import hashlib
 import platform
 import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Final
@@ -13,53 +17,182 @@ from transformers import LongformerForSequenceClassification
 
 from export.checkpoint import Checkpoint, load_model, load_tokenizer
 from export.errors import ExportRefused
+from export.gates import compare_with_transformers, record_parity
+from export.int8 import Harm, Product, find_products, quantize, rank_harms, search
 from export.manifests import carry_calibration, save_manifest
 from export.onnx import export_onnx
-from export.parity import ParityReport, finite_or_none, write_report
 from export.progress import Progress
+from export.quality import SHIPPED_TEXTS, Limits, QualityGate, QualityReport, default_limits, read_texts, record_quality
 from handlers.core.calibration import CALIBRATION_NAME
 from handlers.core.errors import StartupError
-from handlers.core.manifest import MANIFEST_NAME, Manifest, ParityRecord
+from handlers.core.manifest import MANIFEST_NAME, Manifest, Precision, RuntimeName
 from handlers.core.scores import DEFAULT_THRESHOLD
 from handlers.core.settings import Settings
 from handlers.pipeline import Pipeline, ServedModel
-from handlers.runtime.bundle import GRAPH_NAME, Bundle, read_bundle, sha256_file
+from handlers.runtime.bundle import GRAPH_NAME, Bundle, has_passed_parity, read_bundle, sha256_file
 
-GRAPH_SOURCES: Final = ("longformer.py", "onnx.py")
+GRAPH_SOURCES: Final[dict[Precision, tuple[str, ...]]] = {
+    "fp32": ("longformer.py", "onnx.py"),
+    "fp16": ("longformer.py", "onnx.py", "fp16.py"),
+    "int8": ("longformer.py", "onnx.py", "int8.py", "quality.py"),
+}
+"""Code of this package that decides what a graph of a precision computes, or whether it passes."""
+
 TOOLS: Final = ("torch", "transformers", "onnx", "onnxscript", "onnxruntime", "tokenizers")
+QUANTIZING_TOOLS: Final = ("optimum", "optimum-onnx")
+
+REFERENCE_SEEDS: Final = 1
+"""Draws at each length when an fp32 graph is compared only because an int8 graph is made of it."""
 
 
-def export_bundle(checkpoint: Checkpoint, folder: Path, progress: Progress, force: bool = False) -> Bundle:
-    """Write the fp32 ONNX bundle of ``checkpoint`` to ``folder``.
+@dataclass(frozen=True)
+class Quantization:
+    """What an int8 bundle is made of and measured by.
+
+    Attributes:
+        reference: fp32 bundle of the same checkpoint, made or brought up to date where it is not; ``None`` makes
+            one in a temporary folder.
+        texts: file of the quality gate's texts.
+        limits: of the gate; ``None`` for those that suit the checkpoint.
+    """
+
+    reference: Path | None = None
+    texts: Path = SHIPPED_TEXTS
+    limits: Limits | None = None
+
+    def limits_for(self, checkpoint: str) -> Limits:
+        """Return the limits for a checkpoint."""
+        return self.limits or default_limits(checkpoint)
+
+
+def export_bundle(
+    checkpoint: Checkpoint,
+    folder: Path,
+    progress: Progress,
+    force: bool = False,
+    precision: Precision = "fp32",
+    quantization: Quantization = Quantization(),
+) -> Bundle:
+    """Write the ONNX bundle of ``checkpoint`` in ``precision`` to ``folder``.
 
     A bundle that is already there and was made of the same checkpoint by the same tools is
     kept; anything else in its place is replaced only once the new one is complete. A calibration
-    stays where the new graph is that of the old bundle, and goes with a note where it is not.
+    stays where the new graph is that of the old bundle, and goes with a note where it is not. An int8
+    bundle has passed the quality gate, and its fp32 graph the parity gate, or it is not written.
 
     Raises:
-        ExportRefused: the weights are not fit, a smoke entry comes out wrong, or ``folder``
-            holds something that is not a bundle.
+        ExportRefused: the weights are not fit, a smoke entry comes out wrong, int8 changes too much, or
+            ``folder`` holds something that is not a bundle.
     """
-    present = _present(folder)
-    if present is not None and not force and _is_current(present, checkpoint):
+    present = present_bundle(folder)
+    if present is not None and not force and _is_current(present, checkpoint, precision, quantization):
         progress.note(f"{folder} is up to date")
         return present
-    unfinished = folder.with_name(folder.name + ".unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir(parents=True)
+    unfinished = begin_folder(folder)
     with progress.step(f"loading {checkpoint.name}"):
         model = load_model(checkpoint)
-    with progress.step("exporting the graph"):
-        export_onnx(model, unfinished / GRAPH_NAME)
-    bundle = _write_bundle(checkpoint, model, unfinished)
+    if precision == "int8":
+        with reference_bundle(checkpoint, model, unfinished, quantization, progress) as reference:
+            bundle = _quantize_bundle(checkpoint, model, reference, unfinished, quantization, progress)
+    else:
+        with progress.step(f"exporting the graph in {precision}"):
+            export_onnx(model, unfinished / GRAPH_NAME, precision)
+        bundle = write_bundle(checkpoint, model, unfinished, tool_versions(precision), precision=precision)
     with progress.step(f"checking {len(checkpoint.smoke)} smoke entries"):
         check_smoke_entries(bundle)
     if not checkpoint.smoke:
         progress.note(f"warning: no smoke entries, so nothing shows that the labels are in order: {checkpoint.labels}")
+    return put_in_place(bundle, folder, present, progress)
+
+
+def begin_folder(folder: Path) -> Path:
+    """Return an empty folder beside ``folder``, to be put in its place when it is complete."""
+    unfinished = folder.with_name(folder.name + ".unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(parents=True)
+    return unfinished
+
+
+def put_in_place(bundle: Bundle, folder: Path, present: Bundle | None, progress: Progress) -> Bundle:
+    """Put a complete bundle in the place of ``present``, with its calibration if that is for the same graph."""
     bundle = _keep_calibration(folder, present, bundle, progress)
     shutil.rmtree(folder, ignore_errors=True)
-    unfinished.rename(folder)
+    bundle.folder.rename(folder)
     return Bundle(folder, bundle.manifest)
+
+
+@contextmanager
+def reference_bundle(
+    checkpoint: Checkpoint,
+    model: LongformerForSequenceClassification,
+    beside: Path,
+    quantization: Quantization,
+    progress: Progress,
+) -> Iterator[Bundle]:
+    """Yield an fp32 bundle of ``checkpoint`` that has passed the parity gate.
+
+    Args:
+        beside: a temporary one is made beside this path.
+
+    Raises:
+        ExportRefused: its graph fails the gate, or as ``export_bundle``.
+    """
+    with ExitStack() as stack:
+        folder = quantization.reference
+        if folder is None:
+            temporary = tempfile.TemporaryDirectory(prefix=f"{beside.name}-fp32-", dir=beside.parent)
+            folder = Path(stack.enter_context(temporary)) / "bundle"
+        bundle = export_bundle(checkpoint, folder, progress)
+        if not has_passed_parity(bundle):
+            report = compare_with_transformers(bundle, model, REFERENCE_SEEDS, "cpu", progress)
+            bundle = record_parity(bundle, report)
+        if not has_passed_parity(bundle):
+            raise ExportRefused(f"{folder}: the fp32 graph fails the parity gate, so no int8 graph is made of it")
+        yield bundle
+
+
+def open_gate(reference: Bundle, quantization: Quantization, progress: Progress) -> QualityGate:
+    """Read the texts of the quality gate with the fp32 graph.
+
+    Raises:
+        ExportRefused: the file of texts is not fit.
+    """
+    manifest = reference.manifest
+    texts = read_texts(quantization.texts, manifest.checkpoint, manifest.labels)
+    limits = quantization.limits_for(manifest.checkpoint)
+    with progress.step(f"reading {len(texts.texts)} texts of {texts.name} with the fp32 graph"):
+        return QualityGate(reference, texts, limits, progress=progress.counter("texts read"))
+
+
+def _quantize_bundle(
+    checkpoint: Checkpoint,
+    model: LongformerForSequenceClassification,
+    reference: Bundle,
+    folder: Path,
+    quantization: Quantization,
+    progress: Progress,
+) -> Bundle:
+    """Write the int8 bundle that the quality gate lets pass to ``folder``."""
+    gate = open_gate(reference, quantization, progress)
+    products = find_products(reference.graph, model)
+
+    def attempt(chosen: Sequence[Product], kept: Sequence[str]) -> QualityReport:
+        with progress.step(f"quantizing {len(chosen)} of {len(products)} weights"):
+            quantize(reference.graph, folder, [product.node for product in chosen])
+        bundle = write_bundle(checkpoint, model, folder, tool_versions("int8"), precision="int8")
+        with progress.step("reading the same texts in int8"):
+            return gate.compare(bundle, kept)
+
+    def harms() -> list[Harm]:
+        tokenizer = reference.open_tokenizer()
+        texts = [tokenizer.model_input(text, [(0, len(text.ids))]) for text in map(tokenizer.tokenize, gate.texts)]
+        parameters = [product.parameter for product in products]
+        with progress.step(f"quantizing {len(parameters)} weights one by one"):
+            return rank_harms(model, parameters, texts, progress.counter("weights tried"))
+
+    report = search(products, attempt, harms, progress.note)
+    progress.note(f"int8 passes the quality gate: {report.outcome}")
+    return record_quality(read_bundle(folder), report)
 
 
 def _keep_calibration(folder: Path, present: Bundle | None, bundle: Bundle, progress: Progress) -> Bundle:
@@ -80,29 +213,21 @@ def check_smoke_entries(bundle: Bundle) -> None:
         ExportRefused: one does not come out with its expected label on top.
     """
     try:
-        Pipeline(bundle, Settings(device="cpu", warm_up=False), ServedModel("export", "0"), sink=lambda _: None)
+        settings = Settings(runtime=bundle.manifest.runtime, device="cpu", warm_up=False)
+        Pipeline(bundle, settings, ServedModel("export", "0"), sink=lambda _: None)
     except StartupError as error:
         raise ExportRefused(str(error)) from error
 
 
-def record_parity(bundle: Bundle, report: ParityReport) -> Bundle:
-    """Put the parity report into the bundle and its verdict into the manifest."""
-    paths = write_report(report, bundle.folder)
-    manifest = bundle.manifest
-    record = ParityRecord(
-        report=paths[0].name,
-        precision=manifest.precision,
-        max_abs_delta_logit=finite_or_none(report.max_abs_delta),
-        tolerance=report.tolerance,
-        threshold_flips=report.flips,
-        passed=report.passed,
-        graph_sha256=manifest.files[GRAPH_NAME],
-    )
-    files = manifest.files | {path.name: sha256_file(path) for path in paths}
-    return save_manifest(bundle.folder, manifest.model_copy(update={"parity": record, "files": files}))
-
-
-def _write_bundle(checkpoint: Checkpoint, model: LongformerForSequenceClassification, folder: Path) -> Bundle:
+def write_bundle(
+    checkpoint: Checkpoint,
+    model: LongformerForSequenceClassification,
+    folder: Path,
+    tools: dict[str, str],
+    runtime: RuntimeName = "onnx",
+    precision: Precision = "fp32",
+) -> Bundle:
+    """Write what belongs beside the graph that is in ``folder``: configuration, tokenizer and manifest."""
     model.config.save_pretrained(folder)
     load_tokenizer(checkpoint.folder).save_pretrained(folder)
     manifest = Manifest(
@@ -113,24 +238,30 @@ def _write_bundle(checkpoint: Checkpoint, model: LongformerForSequenceClassifica
         max_length=checkpoint.max_length,
         attention_window=checkpoint.attention_window,
         special_tokens=checkpoint.special_tokens,
-        runtime="onnx",
-        precision="fp32",
+        runtime=runtime,
+        precision=precision,
         thresholds=dict.fromkeys(checkpoint.labels, DEFAULT_THRESHOLD),
         smoke=checkpoint.smoke,
-        files={path.name: sha256_file(path) for path in sorted(folder.iterdir())},
-        tools=tool_versions(),
+        files={path.name: sha256_file(path) for path in sorted(folder.iterdir()) if path.name != MANIFEST_NAME},
+        tools=tools,
     )
     return save_manifest(folder, manifest)
 
 
-def tool_versions() -> dict[str, str]:
-    """Return the versions of what makes a graph, this package's graph code included."""
-    sources = b"".join((Path(__file__).parent / name).read_bytes() for name in GRAPH_SOURCES)
-    versions = {name: version(name) for name in TOOLS}
+def tool_versions(precision: Precision = "fp32") -> dict[str, str]:
+    """Return the versions of what makes an ONNX graph in ``precision``, this package's own code included."""
+    sources = b"".join((Path(__file__).parent / name).read_bytes() for name in GRAPH_SOURCES[precision])
+    tools = (*TOOLS, *QUANTIZING_TOOLS) if precision == "int8" else TOOLS
+    versions = {name: version(name) for name in tools}
     return versions | {"python": platform.python_version(), "graph": hashlib.sha256(sources).hexdigest()[:16]}
 
 
-def _present(folder: Path) -> Bundle | None:
+def present_bundle(folder: Path) -> Bundle | None:
+    """Return the bundle that ``folder`` holds; ``None`` where there is none, or one of another version.
+
+    Raises:
+        ExportRefused: ``folder`` holds something else, which is not to be replaced.
+    """
     if not folder.exists():
         return None
     if not folder.is_dir() or folder.resolve() == Path.cwd():
@@ -145,16 +276,35 @@ def _present(folder: Path) -> Bundle | None:
         return None  # of another version: made again
 
 
-def _is_current(bundle: Bundle, checkpoint: Checkpoint) -> bool:
+def _is_current(bundle: Bundle, checkpoint: Checkpoint, precision: Precision, quantization: Quantization) -> bool:
     manifest = bundle.manifest
-    same = (manifest.revision, manifest.labels, manifest.smoke, manifest.tools) == (
-        checkpoint.revision,
-        checkpoint.labels,
-        checkpoint.smoke,
-        tool_versions(),
+    wanted = ("onnx", precision, checkpoint.revision, checkpoint.labels, checkpoint.smoke, tool_versions(precision))
+    same = wanted == (
+        manifest.runtime,
+        manifest.precision,
+        manifest.revision,
+        manifest.labels,
+        manifest.smoke,
+        manifest.tools,
     )
-    intact = all(
+    return same and is_intact(bundle) and (precision != "int8" or _has_passed(manifest, quantization))
+
+
+def _has_passed(manifest: Manifest, quantization: Quantization) -> bool:
+    """Tell whether an int8 bundle passed the gate with these texts and limits."""
+    quality, limits = manifest.quality, quantization.limits_for(manifest.checkpoint)
+    return (
+        quality is not None
+        and quality.passed
+        and (quality.flip_limit, quality.f1_limit) == (limits.flips, limits.macro_f1)
+        and quantization.texts.is_file()
+        and quality.data_sha256 == sha256_file(quantization.texts)
+    )
+
+
+def is_intact(bundle: Bundle) -> bool:
+    """Tell whether every file that the manifest lists is there and unchanged."""
+    return all(
         (bundle.folder / name).is_file() and sha256_file(bundle.folder / name) == digest
-        for name, digest in manifest.files.items()
+        for name, digest in bundle.manifest.files.items()
     )
-    return same and intact

@@ -70,7 +70,7 @@ class LabelledFile:
     sha256: str
 
 
-def read_labelled(path: Path, labels: Sequence[str]) -> LabelledFile:
+def read_labelled(path: Path, labels: Sequence[str], need_labels: bool = True) -> LabelledFile:
     """Read ``.csv`` or ``.tsv`` (with a header) or ``.jsonl``, in UTF-8.
 
     A table has a column ``text``, and one for each label that it knows: 0/1/true/false/yes/no, or
@@ -80,6 +80,7 @@ def read_labelled(path: Path, labels: Sequence[str]) -> LabelledFile:
 
     Args:
         labels: the model's labels.
+        need_labels: whether to refuse a file that says nothing about any of them.
 
     Raises:
         LabelledDataError: naming file, row and column, and what was expected.
@@ -89,10 +90,10 @@ def read_labelled(path: Path, labels: Sequence[str]) -> LabelledFile:
     if path.suffix.lower() == ".jsonl":
         rows = tuple(_json_rows(content, path, labels))
     else:
-        rows = tuple(_table_rows(content, path, labels))
+        rows = tuple(_table_rows(content, path, labels, need_labels))
     if not rows:
         raise LabelledDataError(f"{path}: there are no rows in it")
-    if not any(row.targets for row in rows):
+    if need_labels and not any(row.targets for row in rows):
         raise LabelledDataError(f"{path}: no row says anything about {', '.join(labels)}")
     return LabelledFile(path, rows, hashlib.sha256(payload).hexdigest())
 
@@ -121,10 +122,10 @@ def _decode(payload: bytes, path: Path) -> str:
         raise LabelledDataError(f"{path}:{line}: not UTF-8 (byte {error.start} of the file)") from None
 
 
-def _table_rows(content: str, path: Path, labels: Sequence[str]) -> Iterator[LabelledRow]:
+def _table_rows(content: str, path: Path, labels: Sequence[str], need_labels: bool) -> Iterator[LabelledRow]:
     lines = _table_lines(content, path)
     _, header = next(lines)
-    known = _check_columns(header, path, labels)
+    known = _check_columns(header, path, labels, need_labels)
     group = _group_column(header, f"{path}:1")
     for line, values in lines:
         if len(values) != len(header):
@@ -155,7 +156,7 @@ def _table_lines(content: str, path: Path) -> Iterator[tuple[int, list[str]]]:
         csv.field_size_limit(limit)
 
 
-def _check_columns(header: Sequence[str], path: Path, labels: Sequence[str]) -> list[str]:
+def _check_columns(header: Sequence[str], path: Path, labels: Sequence[str], need_labels: bool) -> list[str]:
     """Return the labels that the table has columns for."""
     _check_spelling(header, labels, f"{path}:1", "column")
     known = [label for label in labels if label in header]
@@ -164,7 +165,7 @@ def _check_columns(header: Sequence[str], path: Path, labels: Sequence[str]) -> 
             raise LabelledDataError(f"{path}:1: column {name!r} is there twice")
     if TEXT not in header:
         raise LabelledDataError(f"{path}:1: no column 'text'; expected a header with text and {', '.join(labels)}")
-    if not known:
+    if need_labels and not known:
         raise LabelledDataError(
             f"{path}:1: no column is named as one of the model's labels ({', '.join(labels)}): "
             "is this data for another checkpoint?"

@@ -33,13 +33,18 @@ from torch import Tensor, nn
 from transformers import LongformerForSequenceClassification
 from transformers.models.longformer.modeling_longformer import LongformerLayer
 
-MASKED = -1.0e4
-"""Additive mask value. Finite in fp16 even when two masks add up (fp16 ends at 65504), and
-low enough that ``exp`` of a masked score is exactly 0 in fp32 beside any unmasked one."""
-
 DEFAULT_BLOCK = 128
 """Queries in one block. Smaller blocks meet fewer keys that are outside a window, larger ones
 copy each key less often; half the one-sided window of the base model measured best."""
+
+
+def masked(dtype: torch.dtype) -> float:
+    """Return the additive mask value for scores of ``dtype``.
+
+    Finite even when two masks add up and a score comes on top, so that nothing becomes NaN; and beyond
+    any score, so that ``exp`` of a masked one is exactly 0 beside an unmasked one.
+    """
+    return torch.finfo(dtype).min / 4
 
 
 @dataclass(frozen=True)
@@ -52,11 +57,12 @@ class BlockPlan:
         span: ``S``, the number of keys that a block meets besides CLS: ``min(L, b + 2w)``.
         queries: int64 ``(N * b,)``: token positions of the queries; past the end of the text
             the last token again.
-        rows: int64 ``(L,)``: where each token's query is among them.
+        rows: int64 ``(L,)``: where each token's context is among theirs; that of CLS, which has an
+            attention of its own, comes after them all.
         keys: int64 ``(N * (S + 1),)``: token positions of the keys of each block; the first
             of each block is the CLS token, the other ``S`` are consecutive.
-        bias: float ``(B, 1, N, b, S + 1)``: 0 where the query may attend, ``MASKED`` or lower
-            elsewhere.
+        bias: float ``(B, 1, N, b, S + 1)``: 0 where the query may attend, ``masked(dtype)`` or
+            lower elsewhere.
     """
 
     block: int
@@ -89,21 +95,50 @@ def plan_blocks(attention_mask: Tensor, window: int, block_size: int, dtype: tor
 
     near = (queries[:, :, None] - local_keys[:, None, :]).abs() <= window
     reachable = near & (local_keys > 0)[:, None, :]
-    local_bias = torch.where(reachable, 0.0, MASKED).to(dtype)
+    local_bias = torch.where(reachable, 0.0, masked(dtype)).to(dtype)
     bias = nn.functional.pad(local_bias, (1, 0))  # the CLS column is open to every query
 
     keys = nn.functional.pad(local_keys, (1, 0)).flatten()
-    padding = (1 - attention_mask).to(dtype) * MASKED
-    key_padding = padding.index_select(1, keys).unflatten(1, (count, span + 1))
+    key_padding = padding_bias(attention_mask, dtype).index_select(1, keys).unflatten(1, (count, span + 1))
+    tokens = torch.arange(length, device=device)
     return BlockPlan(
         block=block,
         count=count,
         span=span,
         keys=keys,
         queries=queries.flatten().clamp(max=length - 1),
-        rows=torch.arange(length, device=device),
+        rows=torch.where(tokens > 0, tokens, count * block),
         bias=(bias[None] + key_padding[:, :, None, :])[:, None],
     )
+
+
+def padding_bias(attention_mask: Tensor, dtype: torch.dtype) -> Tensor:
+    """Map ``attention_mask`` (int64 ``(B, L)``) to what is added to scores: ``masked(dtype)`` for padding."""
+    return (1 - attention_mask).to(dtype) * masked(dtype)
+
+
+def split_heads(projected: Tensor, heads: int) -> Tensor:
+    """``(B, L, D)`` to ``(B, H, L, d)``."""
+    return cast(Tensor, projected.unflatten(2, (heads, -1)).transpose(1, 2))
+
+
+def block_queries(query: Tensor, plan: BlockPlan) -> Tensor:
+    """``(B, H, L, d)`` to ``(B, H, N, b, d)``."""
+    return cast(Tensor, query.index_select(2, plan.queries).unflatten(2, (plan.count, plan.block)))
+
+
+def block_keys(key: Tensor, plan: BlockPlan) -> Tensor:
+    """``(B, H, L, d)`` to ``(B, H, N, S + 1, d)``: the rows that each block of queries meets."""
+    return cast(Tensor, key.index_select(2, plan.keys).unflatten(2, (plan.count, plan.span + 1)))
+
+
+def join_context(local: Tensor, cls: Tensor, plan: BlockPlan) -> Tensor:
+    """Put the blocks' context ``(B, H, N, b, d)`` and that of CLS ``(B, H, 1, d)`` together: ``(B, L, D)``.
+
+    By copying, not by multiplying one of the two with 0: a value that overflows stays where it is.
+    """
+    context = torch.cat((local.flatten(2, 3), cls), dim=2).index_select(2, plan.rows)
+    return context.transpose(1, 2).flatten(2)
 
 
 class LocalAttention(nn.Module):
@@ -118,22 +153,12 @@ class LocalAttention(nn.Module):
         self.dropout = nn.Dropout(attention.dropout)
 
     def forward(self, hidden: Tensor, plan: BlockPlan) -> Tensor:
-        """Map ``hidden`` ``(B, L, D)`` to the attention context ``(B, L, D)``."""
-        query = self._heads(self.query(hidden) * self.scale).index_select(2, plan.queries)
-        query = query.unflatten(2, (plan.count, plan.block))
-        scores = query @ self._keys(self.key(hidden), plan).transpose(-1, -2) + plan.bias
+        """Map ``hidden`` ``(B, L, D)`` to the attention context of each block, ``(B, H, N, b, d)``."""
+        query = split_heads(self.query(hidden) * self.scale, self.heads)
+        key, value = split_heads(self.key(hidden), self.heads), split_heads(self.value(hidden), self.heads)
+        scores = block_queries(query, plan) @ block_keys(key, plan).transpose(-1, -2) + plan.bias
         probabilities = self.dropout(scores.softmax(dim=-1))
-        context = (probabilities @ self._keys(self.value(hidden), plan)).flatten(2, 3)
-        return cast(Tensor, context.index_select(2, plan.rows).transpose(1, 2).flatten(2))
-
-    def _heads(self, projected: Tensor) -> Tensor:
-        """``(B, L, D)`` to ``(B, H, L, d)``."""
-        return cast(Tensor, projected.unflatten(2, (self.heads, -1)).transpose(1, 2))
-
-    def _keys(self, projected: Tensor, plan: BlockPlan) -> Tensor:
-        """``(B, L, D)`` to ``(B, H, N, S + 1, d)``: the rows that each block of queries meets."""
-        rows = self._heads(projected).index_select(2, plan.keys)
-        return cast(Tensor, rows.unflatten(2, (plan.count, plan.span + 1)))
+        return cast(Tensor, probabilities @ block_keys(value, plan))
 
 
 class ClsAttention(nn.Module):
@@ -147,19 +172,19 @@ class ClsAttention(nn.Module):
         self.scale = attention.head_dim**-0.5
         self.dropout = nn.Dropout(attention.dropout)
 
-    def forward(self, hidden: Tensor, padding_bias: Tensor) -> Tensor:
-        """Map ``hidden`` ``(B, L, D)`` and ``padding_bias`` ``(B, 1, L)`` to ``(B, 1, D)``."""
+    def forward(self, hidden: Tensor, padding: Tensor) -> Tensor:
+        """Map ``hidden`` ``(B, L, D)`` and ``padding`` ``(B, 1, L)`` to ``(B, H, 1, d)``."""
         query = (self.query(hidden[:, :1]) * self.scale).unflatten(2, (self.heads, -1))  # (B, 1, H, d)
         key = self.key.weight.unflatten(0, (self.heads, -1))  # (H, d, D)
         probe = (query.transpose(1, 2) @ key).squeeze(2)  # K_g^T q: (B, H, D)
-        scores = probe @ hidden.transpose(1, 2) + padding_bias
+        scores = probe @ hidden.transpose(1, 2) + padding
         probabilities = self.dropout(scores.softmax(dim=-1))
         mixed = (probabilities @ hidden).unsqueeze(2)  # (B, H, 1, D)
         value = self.value.weight.unflatten(0, (self.heads, -1)).transpose(1, 2)  # (H, D, d)
         bias = self.value.bias.unflatten(0, (self.heads, -1))
         if self.training:  # dropout leaves probabilities that no longer sum to one
-            bias = bias * probabilities.sum(dim=-1)[:, None, :, None]
-        return cast(Tensor, ((mixed @ value).transpose(1, 2) + bias).flatten(2))
+            bias = bias * probabilities.sum(dim=-1, keepdim=True)
+        return cast(Tensor, mixed @ value + bias[..., None, :])
 
 
 class TokenLayer(nn.Module):
@@ -172,10 +197,9 @@ class TokenLayer(nn.Module):
         self.attention_output = layer.attention.output
         self.intermediate, self.output = layer.intermediate, layer.output
 
-    def forward(self, hidden: Tensor, plan: BlockPlan, padding_bias: Tensor) -> Tensor:
+    def forward(self, hidden: Tensor, plan: BlockPlan, padding: Tensor) -> Tensor:
         """Map ``(B, L, D)`` to ``(B, L, D)``."""
-        is_cls = (plan.rows == 0).to(hidden.dtype)[None, :, None]
-        context = self.local(hidden, plan) * (1 - is_cls) + self.cls(hidden, padding_bias) * is_cls
+        context = join_context(self.local(hidden, plan), self.cls(hidden, padding), plan)
         attended = self.attention_output(context, hidden)
         return cast(Tensor, self.output(self.intermediate(attended), attended))
 
@@ -189,9 +213,10 @@ class ClsLayer(nn.Module):
         self.attention_output = layer.attention.output
         self.intermediate, self.output = layer.intermediate, layer.output
 
-    def forward(self, hidden: Tensor, padding_bias: Tensor) -> Tensor:
+    def forward(self, hidden: Tensor, padding: Tensor) -> Tensor:
         """Map ``(B, L, D)`` to the CLS row ``(B, 1, D)``."""
-        attended = self.attention_output(self.cls(hidden, padding_bias), hidden[:, :1])
+        context = self.cls(hidden, padding).transpose(1, 2).flatten(2)
+        attended = self.attention_output(context, hidden[:, :1])
         return cast(Tensor, self.output(self.intermediate(attended), attended))
 
 
@@ -229,11 +254,11 @@ class ExportableLongformer(nn.Module):
         """
         positions = attention_mask.cumsum(dim=1) * attention_mask + self.padding_idx
         hidden = self.embeddings(input_ids=input_ids, position_ids=positions)
-        padding_bias = ((1 - attention_mask).to(hidden.dtype) * MASKED)[:, None, :]
+        padding = padding_bias(attention_mask, hidden.dtype)[:, None, :]
         plans = {
             window: plan_blocks(attention_mask, window, self.block_size, hidden.dtype)
             for window in sorted(set(self.windows[:-1]))
         }
         for layer, window in zip(self.token_layers, self.windows, strict=False):
-            hidden = layer(hidden, plans[window], padding_bias)
-        return cast(Tensor, self.classifier(self.last_layer(hidden, padding_bias)))
+            hidden = layer(hidden, plans[window], padding)
+        return cast(Tensor, self.classifier(self.last_layer(hidden, padding)))

@@ -8,15 +8,19 @@ import logging
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
+import onnx
 import torch
 from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 from torch import Tensor
 from torch.onnx import ONNXProgram
 from transformers import LongformerForSequenceClassification
 
+from export.fp16 import HalfLongformer
 from export.longformer import ExportableLongformer
+
+FloatPrecision = Literal["fp32", "fp16"]
 
 OPSET: Final = 20
 """The first opset with Gelu as one node; LayerNormalization is one since 17."""
@@ -25,17 +29,18 @@ TRACE_SHAPE: Final = (2, 77)
 """Batch and length of the traced example; any other works as well, since both stay symbols."""
 
 
-def export_onnx(model: LongformerForSequenceClassification, path: Path) -> None:
+def export_onnx(model: LongformerForSequenceClassification, path: Path, precision: FloatPrecision = "fp32") -> None:
     """Write the graph of ``model`` to ``path``, its weights beside it in ``path``.data.
 
     Inputs ``input_ids`` and ``attention_mask`` (int64, batch x length), output ``logits``
-    (float32, batch x labels). The weights are in a file of their own because a runtime can map
+    (float32, batch x labels) in either precision. The weights are in a file of their own because a runtime can map
     that into memory instead of parsing it.
     """
+    module = HalfLongformer(model) if precision == "fp16" else ExportableLongformer(model)
     dimensions = {0: "batch", 1: "length"}
     with _quiet():
         program = torch.onnx.export(
-            ExportableLongformer(model).eval(),
+            module.eval(),
             _example(model),
             dynamo=True,
             opset_version=OPSET,
@@ -46,6 +51,7 @@ def export_onnx(model: LongformerForSequenceClassification, path: Path) -> None:
     assert program is not None  # dynamo=True returns the program
     _strip(program)
     program.save(str(path), external_data=True)
+    _forget_shapes(path)
 
 
 def _example(model: LongformerForSequenceClassification) -> tuple[Tensor, Tensor]:
@@ -54,16 +60,20 @@ def _example(model: LongformerForSequenceClassification) -> tuple[Tensor, Tensor
 
 
 def _strip(program: ONNXProgram) -> None:
-    """Drop what the exporter leaves behind: stack traces with local paths, and inferred shapes.
-
-    The shapes of inner values break ONNX's own inference in quantizers.
-    """
+    """Drop what the exporter leaves behind: stack traces with local paths, and inferred shapes."""
     ClearMetadataAndDocStringPass()(program.model)
     graph = program.model.graph
     for node in graph:
         for value in node.outputs:
             if not value.is_graph_output():
                 value.shape, value.type = None, None
+
+
+def _forget_shapes(path: Path) -> None:
+    """Drop the shapes of inner values and weights: a quantizer transposes weights, and then they would be wrong."""
+    graph = onnx.load(path, load_external_data=False)
+    del graph.graph.value_info[:]
+    onnx.save(graph, path)
 
 
 @contextlib.contextmanager

@@ -4,6 +4,10 @@ The stock export of a Longformer is silently wrong away from the length it was t
 graph is served only after it was compared at every kind of length: one token, around one and
 two windows of every layer, in the middle of nowhere, and full; alone and in batches whose rows
 are padded differently; for several draws of tokens.
+
+A decision that flips is a failure in fp32 wherever it happens. Half precision may move a logit by its
+tolerance, so there a logit closer than that to its threshold may end on the other side of it, as a tie may; a
+flip is one where the reference is further away.
 """
 
 from __future__ import annotations
@@ -20,11 +24,14 @@ import torch
 from transformers import LongformerForSequenceClassification
 
 from export.errors import ExportRefused
+from handlers.core.manifest import Precision
 from handlers.core.scores import sigmoid
 from handlers.runtime import Logits, Runtime, TokenIds
 
 FP32_TOLERANCE: Final = 1e-5
-"""Largest absolute difference of a logit that an fp32 graph may show."""
+FP16_TOLERANCE: Final = 2e-3
+TOLERANCES: Final[dict[Precision, float]] = {"fp32": FP32_TOLERANCE, "fp16": FP16_TOLERANCE}
+"""Largest absolute difference of a logit that a graph may show. int8 has none: see ``export.quality``."""
 
 COMMON_LENGTHS: Final = (1, 2, 3, 17, 64, 777, 1024, 2048, 4095, 4096)
 MIXED_FRACTIONS: Final = (1.0, 0.5, 0.99, 0.01)
@@ -50,7 +57,7 @@ class ParityResult:
     Attributes:
         case: what was compared.
         max_abs_delta: largest ``|delta logit|`` over rows and labels.
-        flips: decisions (score against threshold) that differ.
+        flips: decisions (score against threshold) that differ, ties left out (see ``compare``).
     """
 
     case: ParityCase
@@ -108,14 +115,21 @@ def compare(
     thresholds: Sequence[float],
     cases: Sequence[ParityCase],
     progress: Callable[[ParityResult], None] = lambda _: None,
+    tie: float = 0.0,
 ) -> tuple[ParityResult, ...]:
-    """Run every case through ``transformers`` in fp32 and through ``runtime``."""
+    """Run every case through ``transformers`` in fp32 and through ``runtime``.
+
+    Args:
+        thresholds: of ``sigmoid(logit)`` for each label.
+        tie: a decision whose reference logit is this close to its threshold is no flip.
+    """
     results = []
     for case in cases:
         input_ids, attention_mask = _draw(case, model)
         expected = _reference(model, input_ids, attention_mask)
         actual = runtime.run(input_ids, attention_mask)
-        result = ParityResult(case, float(np.abs(actual - expected).max()), _count_flips(expected, actual, thresholds))
+        flips = _count_flips(expected, actual, thresholds, tie)
+        result = ParityResult(case, float(np.abs(actual - expected).max()), flips)
         progress(result)
         results.append(result)
     return tuple(results)
@@ -198,9 +212,14 @@ def _reference(model: LongformerForSequenceClassification, input_ids: TokenIds, 
     return logits
 
 
-def _count_flips(expected: Logits, actual: Logits, thresholds: Sequence[float]) -> int:
-    def decisions(logits: Logits) -> list[list[bool]]:
-        return [[sigmoid(float(x)) >= t for x, t in zip(row, thresholds, strict=True)] for row in logits]
+def _count_flips(expected: Logits, actual: Logits, thresholds: Sequence[float], tie: float) -> int:
+    def flips(before: float, after: float, threshold: float) -> bool:
+        decided = sigmoid(before) >= threshold
+        is_tie = tie > 0.0 and sigmoid(before - tie) <= threshold <= sigmoid(before + tie)
+        return decided != (sigmoid(after) >= threshold) and not is_tie
 
-    before, after = decisions(expected), decisions(actual)
-    return sum(a != b for one, two in zip(before, after, strict=True) for a, b in zip(one, two, strict=True))
+    return sum(
+        flips(float(before), float(after), threshold)
+        for one, two in zip(expected, actual, strict=True)
+        for before, after, threshold in zip(one, two, thresholds, strict=True)
+    )

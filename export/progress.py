@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final, TextIO
 
@@ -40,6 +40,10 @@ class Progress:
         elif time.monotonic() - self._last_update >= QUIET_S:
             self._last_update = time.monotonic()
             self._write(f"{text}\n")
+
+    def counter(self, what: str) -> Callable[[int, int], None]:
+        """Return what shows how many of how many are done."""
+        return lambda done, total: self.update(f"{done}/{total} {what}")
 
     def clear(self) -> None:
         """Take the running line off a terminal."""

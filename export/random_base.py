@@ -13,7 +13,10 @@ from typing import Final
 import torch
 from transformers import LongformerConfig, LongformerForSequenceClassification
 
-RANDOM_BASE: Final = "random:longformer-base"
+RANDOM: Final = "random:"
+"""What the name of a checkpoint of random weights begins with."""
+
+RANDOM_BASE: Final = f"{RANDOM}longformer-base"
 SEED: Final = 20200410
 CACHE: Final = Path(".lantern/checkpoints/random-longformer-base")
 SMALL: Final = Path(__file__).parent / "checkpoints" / "small"
