@@ -8,14 +8,14 @@ import sys
 from collections.abc import Sequence
 from typing import Final
 
-from benchmarks.cli import engine, serving
+from benchmarks.cli import batching, compare, engine, gpu_check, peers, plan, run, serving, settings
 from benchmarks.errors import BenchmarkError
 from export.errors import ExportRefused
 from export.progress import Progress
 from handlers.core.errors import LanternError, StartupError
 
 EXIT_REFUSED: Final = 2
-COMMANDS: Final = (engine, serving)
+COMMANDS: Final = (batching, engine, gpu_check, peers, serving, settings, run, plan, compare)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

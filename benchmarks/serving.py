@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import psutil
 
-from benchmarks.engine import Spread, describe_machine
 from benchmarks.errors import BenchmarkError
+from benchmarks.machine import describe_machine, peak_bytes
+from benchmarks.spread import Spread
 from client import LanternClient
 
 WARM_UP: Final = 500
@@ -71,7 +71,7 @@ def run_serving_benchmark(
         grpc_overhead_ms=Spread.of(grpc_overhead),
         full_length_s=full_s,
         full_length_tokens=full.input.tokens_scored,
-        worker_peak_mb=_peak_bytes(worker) / 1e6,
+        worker_peak_mb=peak_bytes(worker.pid) / 1e6,
         server_mb=front.memory_info().rss / 1e6 if front is not None else 0.0,
     )
 
@@ -121,10 +121,3 @@ def _worker() -> psutil.Process:
     if len(workers) != 1:
         raise BenchmarkError(f"{len(workers)} TorchServe workers run on this machine; exactly one is needed")
     return workers[0]
-
-
-def _peak_bytes(process: psutil.Process) -> int:
-    for line in Path(f"/proc/{process.pid}/status").read_text(encoding="utf-8").splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) * 1024
-    raise BenchmarkError("this system does not tell a process's peak memory (/proc/PID/status)")

@@ -1,0 +1,1 @@
+"""The engine by itself: contenders, the machine's ceilings, interleaved rounds, memory, and the report of them."""

@@ -1,0 +1,1 @@
+"""What a competent user writes from each project's own pages to serve a ``transformers`` checkpoint."""
