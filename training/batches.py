@@ -18,10 +18,10 @@ _POOL: Final = 4096
 
 @dataclass(frozen=True)
 class Example:
-    """Token ids of a text, and one target for each logit (``UNKNOWN``: left out of the loss)."""
+    """Token ids of a text, and one target for each logit, float ``(T,)`` (``UNKNOWN``: left out of the loss)."""
 
     input_ids: tuple[int, ...]
-    targets: tuple[float, ...]
+    targets: Tensor
 
 
 class Examples(Dataset[Example]):
@@ -88,5 +88,5 @@ def collate(examples: Sequence[Example]) -> dict[str, Tensor]:
     length = max(len(example.input_ids) for example in examples)
     ids = [[*example.input_ids, *[PADDING_ID] * (length - len(example.input_ids))] for example in examples]
     mask = [[1] * len(example.input_ids) + [0] * (length - len(example.input_ids)) for example in examples]
-    labels = [example.targets for example in examples]
-    return {"input_ids": torch.tensor(ids), "attention_mask": torch.tensor(mask), "labels": torch.tensor(labels)}
+    labels = torch.stack([example.targets for example in examples])
+    return {"input_ids": torch.tensor(ids), "attention_mask": torch.tensor(mask), "labels": labels}

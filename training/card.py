@@ -65,7 +65,7 @@ def _essential_suite(suite: Json) -> dict[str, Any]:
 
 
 def _fields(record: Json, config: Json, metrics: Json) -> dict[str, object]:
-    mix, stages = record["mix"], record["recipe"]["stages"]
+    mix, taught, short = record["mix"], record["teacher"]["mix"], record["recipe"]["stages"][0]
     return {
         "labels": ", ".join(f"{index} {label}" for index, label in enumerate(LABELS)),
         "layers": config["num_hidden_layers"],
@@ -74,10 +74,13 @@ def _fields(record: Json, config: Json, metrics: Json) -> dict[str, object]:
         "window": config["attention_window"][0],
         "vocab": config["vocab_size"],
         "max_tokens": record["shape"]["max_tokens"],
-        "short_tokens": stages[1]["max_tokens"],
+        "short_tokens": short["max_tokens"],
+        "epochs": short["epochs"],
+        **mix,
+        "line_copies": mix["lines"],
+        **{f"teacher_{name}": count for name, count in taught.items()},
         "lines": len(load_lines("train")),
         "posts": len(load_posts("train")),
-        **mix,
         "seed": record["recipe"]["seed"],
         "set_table": "\n".join(set_table(metrics["suites"])),
         "probe_table": "\n".join(probe_table(metrics["suites"])),

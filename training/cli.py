@@ -7,22 +7,25 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import get_args
+from typing import TypeVar, get_args
 
 import torch
 
 from training.card import write_card
+from training.corpus import Mix, TeacherMix
 from training.data import data_folder
 from training.errors import TrainingError
 from training.fit import FitPlan, fit, held_out_table, parse_source
-from training.recipe import EMBEDDED, PUBLISHED
-from training.small import SmallPlan, train_small
+from training.recipe import EMBEDDED, PUBLISHED, TEACHER
+from training.small import SmallPlan, TeacherPlan, train_small
 from training.smoke import write_smoke
 from training.sources import source_table
 from training.stages import Device, Precision, choose_hardware
 from training.suites import write_suites
+from training.teacher import TEACHER_REQUIREMENTS, packaged_teacher
 
 _WORK = Path(".lantern") / "training"
+_AnyMix = TypeVar("_AnyMix", Mix, TeacherMix)
 _BASE = "allenai/longformer-base-4096"
 
 
@@ -55,6 +58,11 @@ def _add_small(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     _add_data(parser)
     _add_output(parser)
     _add_hardware(parser)
+    parser.add_argument(
+        "--teacher",
+        metavar="ID|DIR",
+        help=f"the encoder that it learns from, a BERT (default: all-MiniLM-L6-v2, as in {TEACHER_REQUIREMENTS})",
+    )
     parser.add_argument("--seed", type=int, default=EMBEDDED.seed, help="of data, weights and order (%(default)s)")
     parser.add_argument(
         "--epochs",
@@ -139,7 +147,10 @@ def _add_hardware(parser: argparse.ArgumentParser) -> None:
         "--device", choices=get_args(Device), default="auto", help="%(default)s: a GPU where there is one"
     )
     parser.add_argument(
-        "--precision", choices=get_args(Precision), default="auto", help="%(default)s: bf16 on a GPU that has it"
+        "--precision",
+        choices=get_args(Precision),
+        default="auto",
+        help="%(default)s: bf16 where the device computes in it",
     )
     _add_threads(parser)
 
@@ -184,23 +195,22 @@ def _small(arguments: argparse.Namespace) -> None:
     data = data_folder(arguments.data)
     plan = _plan(arguments.seed, arguments.epochs)
     hardware = choose_hardware(arguments.device, arguments.precision)
-    train_small(plan, data, arguments.out, arguments.work, hardware)
+    source = arguments.teacher or str(packaged_teacher(arguments.work / "teacher"))
+    train_small(plan, data, source, arguments.out, arguments.work, hardware)
     write_smoke(arguments.out)
 
 
 def _plan(seed: int, epochs: float) -> SmallPlan:
-    plan = SmallPlan(recipe=replace(EMBEDDED, seed=seed))
-    mix = plan.mix
-    return replace(
-        plan,
-        mix=replace(
-            mix,
-            emotion_journals=round(mix.emotion_journals * epochs),
-            synthetic=round(mix.synthetic * epochs),
-            line_repeats=max(1, round(mix.line_repeats * epochs)),
-            documents=max(1, round(mix.documents * epochs)),
-        ),
-    )
+    plan = SmallPlan()
+    teacher = TeacherPlan(replace(TEACHER, seed=seed), _scaled(plan.teacher.mix, epochs))
+    return replace(plan, teacher=teacher, recipe=replace(EMBEDDED, seed=seed), mix=_scaled(plan.mix, epochs))
+
+
+def _scaled(mix: _AnyMix, share: float) -> _AnyMix:
+    """``mix`` with ``share`` of the texts."""
+    amounts = ("emotion_comments", "journals", "comments", "documents", "lines", "changed_lines")
+    found = {name: getattr(mix, name) for name in amounts if hasattr(mix, name)}
+    return replace(mix, **{name: max(1, round(count * share)) for name, count in found.items()})
 
 
 def _suites(arguments: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""What the two stages train on: which texts, how often, with which targets."""
+"""What teacher and student train on: which texts, how often, with which targets."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+from training.augment import WordChanger
 from training.data import Split, load_emotions, load_goemotions
 from training.grammar import GrammarName
 from training.labels import RISK_LABELS, Targets, targets
@@ -20,24 +21,41 @@ from training.synthetic import Entry, EntryWriter, endless_entries, entries, ent
 
 
 @dataclass(frozen=True)
-class Mix:
-    """How much of each source.
+class TeacherMix:
+    """How much of each source the teacher learns from.
 
     Attributes:
-        emotion_journals: synthetic entries of the emotion stage.
-        synthetic: synthetic entries of the short multi-label stage, each seen once.
-        line_repeats: how often that stage sees each hand-written line and post by itself.
-        goemotions_repeats: how often it sees each GoEmotions comment.
+        emotion_comments: GoEmotions comments of the emotion stage.
+        journals: synthetic entries of the multi-label stage.
+        lines: how often that stage sees each hand-written line and post.
+        comments: GoEmotions comments of that stage.
+    """
+
+    emotion_comments: int = 3_000
+    journals: int = 6_000
+    lines: int = 3
+    comments: int = 6_000
+
+
+@dataclass(frozen=True)
+class Mix:
+    """How much of each source the student learns from.
+
+    Attributes:
+        journals: synthetic entries of the short stage.
+        lines: how often that stage has each line and post as somebody might type it.
+        changed_lines: how often it has each of them with some words exchanged.
+        comments: GoEmotions comments of that stage.
         documents: long documents of the last stage.
         rehearsal: share of the short stage that the last stage sees again.
         longest_document: tokens of the longest document, about.
     """
 
-    emotion_journals: int = 10_000
-    synthetic: int = 60_000
-    line_repeats: int = 4
-    goemotions_repeats: int = 1
-    documents: int = 300
+    journals: int = 8_000
+    lines: int = 1
+    changed_lines: int = 2
+    comments: int = 8_000
+    documents: int = 150
     rehearsal: float = 0.1
     longest_document: int = 4000
 
@@ -52,21 +70,43 @@ _WORDS_FOR_TOKENS = 0.75
 _WORDS_FOR_SENTENCE = 7
 
 
-def emotion_rows(folder: Path, mix: Mix, seed: int) -> list[Row]:
-    """Stage 1, multi-class: comments and journals whose one emotion class is known."""
+def emotion_rows(folder: Path, mix: TeacherMix, seed: int) -> list[Row]:
+    """The teacher's stage 1, multi-class: comments whose one emotion class is known."""
     rng = random.Random(seed + 10)
-    comments = [replace(row, text=noisy(row.text, rng)) for row in goemotions_rows(folder)]
-    return [row for row in journal_rows(mix.emotion_journals, seed + 11) + comments if row.emotion is not None]
+    known = [row for row in goemotions_rows(folder) if row.emotion is not None]
+    return [_typed(row, rng) for row in _sample(known, mix.emotion_comments, rng)]
 
 
-def short_rows(folder: Path, mix: Mix, seed: int) -> list[Row]:
-    """Stage 2, multi-label: journals, hand-written lines and posts, comments."""
+def label_rows(folder: Path, mix: TeacherMix, seed: int) -> list[Row]:
+    """The teacher's stage 2, multi-label: journals, hand-written lines and posts, comments."""
     rng = random.Random(seed)
-    written = journal_rows(mix.synthetic, seed)
-    lines = [_line(line) for line in load_lines("train") + load_posts("train")] * mix.line_repeats
-    comments = goemotions_rows(folder) * mix.goemotions_repeats
-    public = [replace(row, text=noisy(row.text, rng)) for row in lines + comments]
-    return written + public
+    public = written_rows() * mix.lines + _sample(goemotions_rows(folder), mix.comments, rng)
+    return journal_rows(mix.journals, seed) + [_typed(row, rng) for row in public]
+
+
+def lesson_rows(folder: Path, mix: Mix, changer: WordChanger, seed: int) -> list[Row]:
+    """What the student reads and the teacher judges: lines, posts and comments, and lines with other words.
+
+    Of those with other words nothing is known but what the teacher says.
+    """
+    rng = random.Random(seed + 30)
+    written = written_rows()
+    known = written * mix.lines + _sample(goemotions_rows(folder), mix.comments, rng)
+    changed = [Row(changer.changed(row.text)) for row in written * mix.changed_lines]
+    return [_typed(row, rng) for row in known + changed]
+
+
+def written_rows() -> list[Row]:
+    """The hand-written lines and posts for training."""
+    return [_line(line) for line in load_lines("train") + load_posts("train")]
+
+
+def _typed(row: Row, rng: random.Random) -> Row:
+    return replace(row, text=noisy(row.text, rng))
+
+
+def _sample(rows: list[Row], count: int, rng: random.Random) -> list[Row]:
+    return rng.sample(rows, min(count, len(rows)))
 
 
 def vocabulary_texts(folder: Path, seed: int) -> list[str]:
@@ -102,12 +142,9 @@ def goemotions_rows(folder: Path) -> list[Row]:
     return [comment.row(names) for comment in load_goemotions(folder, "train")]
 
 
-def long_rows(folder: Path, mix: Mix, short: list[Row], seed: int) -> list[Row]:
-    """Long documents, and a rehearsal of the short texts so that they are not forgotten."""
-    rng = random.Random(seed + 2)
-    rehearsed = rng.sample(short, round(len(short) * mix.rehearsal))
-    written = documents("train", neutral_comments(folder, "train"), mix, seed)
-    return [*written, *rehearsed]
+def long_rows(folder: Path, mix: Mix, seed: int) -> list[Row]:
+    """Long documents."""
+    return list(documents("train", neutral_comments(folder, "train"), mix, seed))
 
 
 def neutral_comments(folder: Path, split: Split) -> list[str]:

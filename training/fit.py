@@ -14,6 +14,7 @@ import random
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -27,10 +28,11 @@ from transformers import (
     set_seed,
 )
 
+from export.longformer import ExportableLongformer
 from training.corpus import LABEL_EMOTIONS, journal_rows
 from training.errors import CheckpointError, DataError
 from training.labels import LABELS, RISK_LABELS
-from training.model import without_auxiliary
+from training.model import POSITION_OFFSET, without_auxiliary
 from training.publish import published_folder
 from training.recipe import PUBLISHED, Recipe
 from training.rows import EMOTION_CLASSES, Row
@@ -39,7 +41,7 @@ from training.small import RECORD_FILE
 from training.sources import SOURCES
 from training.splits import drop_contradictions, split_rows
 from training.stages import Hardware, Run, logit_count
-from training.tokenizer import PADDING_ID
+from training.tokenizer import PADDING_ID, encode
 
 
 @dataclass(frozen=True)
@@ -116,13 +118,20 @@ def fit(plan: FitPlan, out: Path, work: Path, hardware: Hardware) -> SetFigures 
     parts = _split(labelled, plan)
     set_seed(seed)
     model, tokenizer = load_base(plan.checkpoint, plan.revision)
-    run = Run(plan.recipe, model, tokenizer, hardware, work / _fingerprint(plan))
+    run = Run(
+        plan.recipe,
+        ExportableLongformer(model),
+        partial(encode, tokenizer),
+        model.config.max_position_embeddings - POSITION_OFFSET,
+        hardware,
+        work / _fingerprint(plan),
+    )
     first, second = plan.recipe.stages
     run.train(first, emotions)
     journals = journal_rows(plan.neutral_journals, seed + 1, neutral=True)
     run.train(second, parts["train"] + journals)
 
-    found = _scored(run, parts["held_out"])
+    found = _scored(model, tokenizer, parts["held_out"])
     with published_folder(out) as folder:
         without_auxiliary(model).save_pretrained(folder)
         tokenizer.save_pretrained(folder)
@@ -198,10 +207,12 @@ def _split(rows: Sequence[Row], plan: FitPlan) -> dict[str, list[Row]]:
     return split_rows(rows, {"train": 1.0 - plan.held_out, "held_out": plan.held_out}, plan.recipe.seed)
 
 
-def _scored(run: Run, rows: Sequence[Row]) -> SetFigures | None:
+def _scored(
+    model: LongformerForSequenceClassification, tokenizer: LongformerTokenizerFast, rows: Sequence[Row]
+) -> SetFigures | None:
     if not rows:
         return None
-    scores = score_texts(run.model, run.tokenizer, [row.text for row in rows])
+    scores = score_texts(model, tokenizer, [row.text for row in rows])
     return figures(scores[:, : len(LABELS)], [row.targets for row in rows])
 
 

@@ -6,46 +6,39 @@ import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Final
 
 import torch
 from torch import Tensor, nn
 from transformers import LongformerConfig, LongformerForSequenceClassification
-from transformers.models.longformer.modeling_longformer import LongformerLayer
 
-from export.longformer import ExportableLongformer
 from training.labels import LABELS
 from training.tokenizer import UNKNOWN_ID
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """Maps logits ``(B, N)`` and targets ``(B, N)``, NaN: unknown, to a scalar."""
 
-_POSITION_OFFSET = 2
+POSITION_OFFSET: Final = 2
 """RoBERTa's positions start after the padding id: token 0 has position 2."""
 
 
 @dataclass(frozen=True)
 class Shape:
-    """Size of the model and its first weights.
+    """Size of the model.
 
-    ``window`` counts both sides; ``max_tokens`` includes the special tokens. The usual standard
-    deviation of 0.02 belongs to a width of 768; a larger one keeps the scale of what a layer
-    passes on; that of the attention's values and outputs is ``1 / sqrt(hidden)``, so that what a word
-    says reaches the CLS token from the first step. Positions start small so that words are learned
-    before their order. Chosen in short trials together with the learning rates, not one by one.
+    ``window`` counts both sides; ``max_tokens`` includes the special tokens. ``initial_std`` is that of the weights
+    for which the teacher has nothing.
     """
 
-    hidden: int = 192
+    hidden: int = 256
     layers: int = 4
-    heads: int = 6
-    intermediate: int = 768
+    heads: int = 8
+    intermediate: int = 1024
     window: int = 128
     max_tokens: int = 4096
     vocab: int = 8000
-    dropout: float = 0.15
+    dropout: float = 0.1
     initial_std: float = 0.04
-    initial_value_std: float = 0.072
-    initial_position_scale: float = 0.1
 
 
 def new_model(shape: Shape, vocab: int, heads_out: int) -> LongformerForSequenceClassification:
@@ -57,7 +50,7 @@ def new_model(shape: Shape, vocab: int, heads_out: int) -> LongformerForSequence
         num_attention_heads=shape.heads,
         intermediate_size=shape.intermediate,
         attention_window=[shape.window] * shape.layers,
-        max_position_embeddings=shape.max_tokens + _POSITION_OFFSET,
+        max_position_embeddings=shape.max_tokens + POSITION_OFFSET,
         type_vocab_size=1,
         hidden_dropout_prob=shape.dropout,
         attention_probs_dropout_prob=shape.dropout,
@@ -69,14 +62,7 @@ def new_model(shape: Shape, vocab: int, heads_out: int) -> LongformerForSequence
         problem_type="multi_label_classification",
         initializer_range=shape.initial_std,
     )
-    model = LongformerForSequenceClassification(config)
-    with torch.no_grad():
-        model.longformer.embeddings.position_embeddings.weight.mul_(shape.initial_position_scale)
-        for layer in cast("list[LongformerLayer]", list(model.longformer.encoder.layer)):
-            attention = layer.attention
-            for linear in (attention.self.value, attention.self.value_global, attention.output.dense):
-                linear.weight.normal_(std=shape.initial_value_std)
-    return model
+    return LongformerForSequenceClassification(config)
 
 
 @dataclass(frozen=True)
@@ -89,20 +75,18 @@ class LogitGroup:
 
 
 class TrainingModel(nn.Module):
-    """The exportable graph with a loss, in the form that ``transformers.Trainer`` calls.
+    """A graph with a loss, in the form that ``transformers.Trainer`` calls.
 
     Args:
-        model: trained in place; the graph holds its own modules.
+        graph: maps token ids and mask, int64 ``(B, L)``, to logits ``(B, T)``; trained in place.
         groups: the groups of logits in their order.
         token_dropout: share of the tokens that are hidden as ``<unk>`` while training, so that no single
             word decides.
     """
 
-    def __init__(
-        self, model: LongformerForSequenceClassification, groups: Sequence[LogitGroup], token_dropout: float = 0.0
-    ) -> None:
+    def __init__(self, graph: nn.Module, groups: Sequence[LogitGroup], token_dropout: float = 0.0) -> None:
         super().__init__()
-        self.graph = ExportableLongformer(model)
+        self.graph = graph
         self.groups = tuple(groups)
         self.token_dropout = token_dropout
 
@@ -140,12 +124,19 @@ def known_bce(logits: Tensor, targets: Tensor) -> Tensor:
     return (losses * known).sum() / known.sum().clamp(min=1)
 
 
+def known_square(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Mean squared difference over the targets that are not NaN; 0 where there are none."""
+    known = ~targets.isnan()
+    losses = nn.functional.mse_loss(outputs, targets.nan_to_num(), reduction="none")
+    return (losses * known).sum() / known.sum().clamp(min=1)
+
+
 def tile_positions(model: LongformerForSequenceClassification, trained: int) -> None:
     """Repeat the first ``trained`` position embeddings over all others (Beltagy et al. 2020, section 5)."""
     with torch.no_grad():
         weight = model.longformer.embeddings.position_embeddings.weight
-        learned = weight[_POSITION_OFFSET : _POSITION_OFFSET + trained].clone()
-        for start in range(_POSITION_OFFSET, weight.shape[0], trained):
+        learned = weight[POSITION_OFFSET : POSITION_OFFSET + trained].clone()
+        for start in range(POSITION_OFFSET, weight.shape[0], trained):
             target = weight[start : start + trained]
             target.copy_(learned[: target.shape[0]])
 

@@ -15,12 +15,14 @@ class LossWeights:
         emotion: cross-entropy of the six emotion classes.
         mentions: binary cross-entropy of what a text speaks of (auxiliary).
         comment_emotions: binary cross-entropy of the 28 emotions of GoEmotions (auxiliary).
+        embedding: mean squared distance from the teacher's sentence embedding (auxiliary).
     """
 
     labels: float = 0.0
     emotion: float = 0.0
     mentions: float = 0.0
     comment_emotions: float = 0.0
+    embedding: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -38,9 +40,10 @@ class Stage:
         budget: padded tokens in a batch at most.
         rows: texts in a batch at most.
         max_tokens: longer texts lose their end.
-        embedding_rate: multiplies the learning rate of the word embeddings; a word occurs in few
-            batches, which matters where they start from nothing.
+        embedding_rate: multiplies the learning rate of the word embeddings; with 0 they stay as they are, so that
+            words which the stage never has still go with those that it has.
         token_dropout: share of the tokens that are hidden while training.
+        known_share: weight of the known targets where a teacher has judged the text too.
     """
 
     name: str
@@ -55,6 +58,7 @@ class Stage:
     max_tokens: int = 4096
     embedding_rate: float = 1.0
     token_dropout: float = 0.0
+    known_share: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -77,45 +81,52 @@ PUBLISHED: Final = Recipe(
 What the publication leaves open, batch size, schedule and lengths, is that of ``Stage``.
 """
 
-_SHORT: Final = Stage(
-    "stage2",
-    LossWeights(labels=1.0, mentions=0.5, emotion=0.3, comment_emotions=0.3),
+TEACHER: Final = Recipe(
+    stages=(
+        Stage(
+            "teacher_stage1",
+            LossWeights(emotion=1.0, comment_emotions=0.3),
+            learning_rate=5e-5,
+            weight_decay=0.01,
+            budget=3072,
+            rows=96,
+            max_tokens=256,
+            embedding_rate=0.0,
+        ),
+        Stage(
+            "teacher_stage2",
+            LossWeights(labels=1.0, mentions=0.5, comment_emotions=0.3),
+            learning_rate=1e-4,
+            weight_decay=0.01,
+            budget=3072,
+            rows=96,
+            max_tokens=256,
+            embedding_rate=0.0,
+        ),
+    )
+)
+"""The two stages for the encoder that teaches the embedded checkpoint: it is small, so at higher rates."""
+
+_DISTIL: Final = Stage(
+    "distil",
+    LossWeights(labels=1.0, mentions=0.3, comment_emotions=0.3, embedding=1.0),
     learning_rate=7e-4,
-    weight_decay=0.05,
+    weight_decay=0.02,
+    epochs=3,
     schedule="cosine",
     budget=3072,
     rows=96,
     max_tokens=256,
-    embedding_rate=0.3,
-    token_dropout=0.1,
+    embedding_rate=0.5,
+    known_share=0.5,
 )
 
 EMBEDDED: Final = Recipe(
     stages=(
-        replace(
-            _SHORT,
-            name="stage1",
-            weights=LossWeights(emotion=1.0, comment_emotions=0.3),
-            learning_rate=5e-4,
-            embedding_rate=1.0,
-        ),
-        _SHORT,
-        replace(
-            _SHORT,
-            name="stage2_again",
-            weights=LossWeights(labels=1.0, mentions=0.5, comment_emotions=0.1),
-            learning_rate=5e-4,
-        ),
-        replace(
-            _SHORT,
-            name="stage2_long",
-            weights=LossWeights(labels=1.0, mentions=0.5),
-            learning_rate=2e-4,
-            budget=4096,
-            max_tokens=4096,
-            embedding_rate=1.0,
-        ),
-    )
+        _DISTIL,
+        replace(_DISTIL, name="distil_long", learning_rate=2e-4, epochs=1, budget=4096, max_tokens=4096),
+    ),
+    save_steps=100,
 )
-"""The same two stages for a small model that starts from random weights: higher rates, auxiliary losses, and
-long documents last, after the position embeddings learned so far have been tiled over the whole length."""
+"""What the embedded checkpoint learns from its teacher: short texts, and then long documents too, after the position
+embeddings learned so far have been tiled over the whole length."""

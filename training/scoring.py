@@ -55,7 +55,7 @@ def score_texts(
     longest = model.config.max_position_embeddings - 2
     encoded = tokenizer(list(texts), truncation=True, max_length=longest)["input_ids"]
     tokenizer.backend_tokenizer.no_truncation()
-    examples = [Example(tuple(ids), ()) for ids in encoded]
+    examples = [Example(tuple(ids), torch.empty(0)) for ids in encoded]
     scores = torch.empty(len(examples), model.num_labels)
     with torch.inference_mode():
         for batch in TokenBudgetSampler([len(example.input_ids) for example in examples], _BUDGET, _ROWS, seed=0):

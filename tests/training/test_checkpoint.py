@@ -55,9 +55,9 @@ def test_the_tokenizer_is_longformers(checkpoint: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(checkpoint)
     assert isinstance(tokenizer, LongformerTokenizerFast)
     assert tokenizer.model_max_length == 4096
-    ids = tokenizer("hello 😂 日本\x00")["input_ids"]
+    ids = tokenizer("Hello 😂 日本\x00")["input_ids"]
     assert (ids[0], ids[-1]) == (0, 2)
-    assert tokenizer.decode(ids[1:-1]) == "hello 😂 日本\x00"
+    assert tokenizer.decode(ids[1:-1]) == " hello 😂 日本\x00"
 
 
 def test_the_folder_is_small_and_holds_no_pickle(checkpoint: Path) -> None:

@@ -29,11 +29,12 @@ def test_a_missing_data_folder_is_a_clear_error(
 
 
 def test_work_on_another_plan_or_other_data_is_never_resumed(data: Path) -> None:
-    first = fingerprint(SmallPlan(), data)
-    assert first == fingerprint(SmallPlan(), data)
-    assert first != fingerprint(SmallPlan(merge_dropout=0.2), data)
+    first = fingerprint(SmallPlan(), data, "teacher")
+    assert first == fingerprint(SmallPlan(), data, "teacher")
+    assert first != fingerprint(SmallPlan(), data, "another")
+    assert first != fingerprint(SmallPlan(merge_dropout=0.2), data, "teacher")
     data.joinpath("goemotions", "train.tsv").write_text("Nice\t27\tb\n", encoding="utf-8")
-    assert first != fingerprint(SmallPlan(), data)
+    assert first != fingerprint(SmallPlan(), data, "teacher")
 
 
 def test_the_sources_are_listed(capsys: pytest.CaptureFixture[str]) -> None:

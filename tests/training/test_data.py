@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from training.corpus import Mix, documents, neutral_comments, short_rows
+from training.corpus import Mix, TeacherMix, documents, emotion_rows, label_rows, neutral_comments
 from training.data import (
     Comment,
     Question,
@@ -117,7 +117,8 @@ def test_a_question_has_the_label_of_its_topic() -> None:
 def test_training_never_sees_a_question(data: Path) -> None:
     rows = "".join(f"{number},stress,t,question{number}\n" for number in range(50))
     data.joinpath("counselchat_questions.csv").write_text("question_id,topic,title,text\n" + rows, encoding="utf-8")
-    texts = " ".join(row.text for row in short_rows(data, Mix(synthetic=3, line_repeats=1), seed=0))
+    mix = TeacherMix(journals=3, lines=1)
+    texts = " ".join(row.text for row in emotion_rows(data, mix, seed=0) + label_rows(data, mix, seed=0))
     assert "question1" in {question.text.split()[-1] for question in load_counselchat(data)}
     assert "question1" not in texts
 

@@ -60,7 +60,7 @@ def test_no_line_is_a_close_copy_of_a_probe() -> None:
 
 def test_every_file_is_read() -> None:
     assert {path.name.split("-")[0] for path in line_files()} == {
-        *("anxious", "depressed", "stressed", "neutral", "plain", "chat", "posts")
+        *("anxious", "depressed", "stressed", "neutral", "plain", "chat", "posts", "told")
     }
     assert all(isinstance(path, Path) for path in line_files())
 

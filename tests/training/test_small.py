@@ -9,27 +9,33 @@ from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, Trainer
 
 from tests.training.conftest import EMOTION_LINES
-from training.corpus import Mix
+from training import small
+from training.corpus import Mix, TeacherMix
 from training.errors import QualityError
 from training.labels import LABELS
 from training.model import Shape
-from training.recipe import EMBEDDED
-from training.small import SmallPlan, train_small
+from training.recipe import EMBEDDED, TEACHER
+from training.small import SmallPlan, TeacherPlan, train_small
 from training.smoke import write_smoke
 from training.stages import Hardware
 
 TINY = SmallPlan(
-    recipe=replace(
-        EMBEDDED, stages=tuple(replace(stage, rows=100, budget=20_000) for stage in EMBEDDED.stages), save_steps=1000
+    teacher=TeacherPlan(
+        replace(TEACHER, stages=tuple(replace(stage, rows=200, budget=40_000) for stage in TEACHER.stages)),
+        TeacherMix(emotion_comments=20, journals=20, lines=0, comments=20),
     ),
-    shape=Shape(hidden=16, layers=2, heads=2, intermediate=16, window=8, max_tokens=300, vocab=400),
-    mix=Mix(emotion_journals=20, synthetic=60, line_repeats=1, documents=2, longest_document=300, rehearsal=0.01),
+    recipe=replace(
+        EMBEDDED, stages=tuple(replace(stage, rows=200, budget=40_000, epochs=1) for stage in EMBEDDED.stages)
+    ),
+    shape=Shape(hidden=8, layers=2, heads=1, intermediate=16, window=8, max_tokens=300, vocab=400),
+    teacher_layers=(1,),
+    mix=Mix(journals=40, lines=0, changed_lines=0, comments=20, documents=2, rehearsal=0.1, longest_document=300),
 )
 CPU = Hardware(cuda=False, bf16=False)
 
 
 @pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
+def folders(tmp_path_factory: pytest.TempPathFactory, tiny_teacher: Path) -> tuple[Path, Path, Path]:
     """Data, checkpoint and working folder of a tiny run."""
     data, out, work = (tmp_path_factory.mktemp(name) for name in ("data", "out", "work"))
     emotions = data / "goemotions"
@@ -38,7 +44,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]
     rows = "".join(f"Comment {number}\t17\tid{number}\n" for number in range(200))
     (emotions / "train.tsv").write_text(rows, encoding="utf-8")
     (data / "counselchat_questions.csv").write_text("question_id,topic,title,text\n3,stress,a,b\n", encoding="utf-8")
-    train_small(TINY, data, out, work, CPU)
+    train_small(TINY, data, str(tiny_teacher), out, work, CPU)
     return data, out, work
 
 
@@ -54,11 +60,12 @@ def test_a_run_writes_a_checkpoint_for_transformers(folders: tuple[Path, Path, P
 
 
 def test_finished_stages_are_not_repeated(
-    folders: tuple[Path, Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    folders: tuple[Path, Path, Path], tiny_teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data, out, work = folders
     monkeypatch.setattr(Trainer, "train", _refuse)
-    train_small(TINY, data, tmp_path, work, CPU)
+    monkeypatch.setattr(small, "what_it_says", _refuse)
+    train_small(TINY, data, str(tiny_teacher), tmp_path, work, CPU)
     first, second = (load_file(folder / "model.safetensors") for folder in (out, tmp_path))
     assert first.keys() == second.keys()
     assert all(first[name].equal(second[name]) for name in first)
@@ -78,11 +85,8 @@ def test_a_checkpoint_that_fails_the_cards_examples_is_refused(folders: tuple[Pa
 def test_the_folder_says_what_it_was_made_from(folders: tuple[Path, Path, Path]) -> None:
     _, out, _ = folders
     record = json.loads((out / "training.json").read_text(encoding="utf-8"))
-    assert record["mix"]["synthetic"] == 60
-    assert [stage["name"] for stage in record["recipe"]["stages"]] == [
-        "stage1",
-        "stage2",
-        "stage2_again",
-        "stage2_long",
-    ]
+    assert record["mix"]["journals"] == 40
+    names = [stage["name"] for recipe in (record["teacher"]["recipe"], record["recipe"]) for stage in recipe["stages"]]
+    assert names == ["teacher_stage1", "teacher_stage2", "distil", "distil_long"]
+    assert all(len(digest) == 64 for digest in record["teacher_files"].values())
     assert all(len(digest) == 64 for digest in record["data"].values())
