@@ -130,14 +130,15 @@ def search(
     """
     report = attempt(products, ())
     ranking: Sequence[Harm] = ()
+    kept: list[str] = []
     while not report.passed:
         ranking = ranking or harms()
-        count = 2 * len(report.kept_fp32) + 1
+        count = 2 * len(kept) + 1
         if count > KEPT_SHARE * len(products):
-            worst = ", ".join(harm.parameter for harm in ranking[: max(1, len(report.kept_fp32))])
+            worst = ", ".join(harm.parameter for harm in ranking[: max(1, len(kept))])
             raise ExportRefused(f"int8 changes too much: {report.outcome} with these in fp32: {worst}; serve fp32")
+        added = ", ".join(f"{harm.parameter} ({harm.error:.1e})" for harm in ranking[len(kept) : count])
         kept = [harm.parameter for harm in ranking[:count]]
-        added = ", ".join(f"{harm.parameter} ({harm.error:.1e})" for harm in ranking[len(report.kept_fp32) : count])
         note(f"the gate fails: {report.outcome}; keeping in fp32 what changes logits most by itself: {added}")
         report = attempt([product for product in products if product.parameter not in kept], kept)
     return report
