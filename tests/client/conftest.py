@@ -48,7 +48,7 @@ RESPONSE: dict[str, Any] = {
         "precision": "fp32",
         "calibration": "none",
     },
-    "timing_ms": {"tokenize": 1.2, "run": 40.1, "decide": 0.1},
+    "timing_ms": {"tokenize": 1.2, "queue": 0.3, "run": 40.1, "decide": 0.1},
 }
 
 

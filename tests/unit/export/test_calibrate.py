@@ -339,17 +339,17 @@ def test_a_smoke_entry_that_falls_under_its_threshold_is_told(
 def test_the_gate_counts_flips_on_the_scale_of_the_calibration(
     own: Tiny, data: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import export.parity
+    import export.gates
 
     run(own, data)
     heard: list[list[float]] = []
-    compare = export.parity.compare
+    compare = export.gates.compare
 
     def listen(model: Any, runtime: Any, thresholds: list[float], *more: Any) -> Any:
         heard.append(thresholds)
         return compare(model, runtime, thresholds, *more)
 
-    monkeypatch.setattr(export.parity, "compare", listen)
+    monkeypatch.setattr(export.gates, "compare", listen)
     parity = ["parity", "--checkpoint", str(own.checkpoint), "--bundle", str(own.bundle), "--seeds", "1", "--force"]
     assert main(parity) == 0
 
