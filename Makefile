@@ -71,7 +71,8 @@ $(VENV)/.bench: requirements/bench.txt $(VENV)/.export
 	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements/bench.txt
 	@touch $@
 
-$(VENV)/.dev: requirements/dev.txt requirements/train.txt requirements/evaluate.txt $(VENV)/.export
+$(VENV)/.dev: requirements/dev.txt requirements/train.txt requirements/evaluate.txt requirements/bench.txt \
+		requirements/tensorrt-rtx.txt $(VENV)/.export
 	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements/dev.txt
 	@touch $@
 

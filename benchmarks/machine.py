@@ -17,7 +17,7 @@ PACKAGES: Final = ("torch", "transformers", "onnxruntime")
 def describe_machine(threads: int, packages: Sequence[str] = PACKAGES) -> dict[str, Any]:
     """Return processor, cores, ``threads`` and the versions of those of ``packages`` that are installed."""
     return {
-        "cpu": _cpu_name(),
+        "cpu": cpu_name(),
         "cores": os.cpu_count(),
         "threads": threads,
         "system": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
@@ -52,7 +52,8 @@ def _status_bytes(pid: int, key: str) -> int:
     raise BenchmarkError("this system does not tell a process's memory (/proc/PID/status); measure on Linux")
 
 
-def _cpu_name() -> str:
+def cpu_name() -> str:
+    """Return the processor's name."""
     info = Path("/proc/cpuinfo")
     if info.is_file():
         for line in info.read_text(encoding="utf-8").splitlines():

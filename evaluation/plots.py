@@ -98,7 +98,7 @@ def reliability(name: str, label: LabelReport) -> str:
     scores = np.array([bin_.mean_score for bin_ in bins])
     shares = np.array([bin_.share for bin_ in bins])
     lows, highs = np.array([bin_.low for bin_ in bins]), np.array([bin_.high for bin_ in bins])
-    with _style():
+    with style():
         figure = Figure(figsize=(_SIZE[0], _SIZE[1] + 0.6), layout="constrained")
         top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
         top.plot([0, 1], [0, 1], color=FAINT, linestyle="--", linewidth=1)
@@ -109,12 +109,12 @@ def reliability(name: str, label: LabelReport) -> str:
         bottom.vlines(scores, 0, [bin_.count for bin_ in bins], color=SERIES[0], linewidth=3)
         bottom.set(xlabel="score", ylabel="rows", ylim=(0, None))
         bottom.yaxis.set_major_locator(MaxNLocator(2, integer=True))
-        return _svg(figure, f"Reliability of {name}")
+        return svg(figure, f"Reliability of {name}")
 
 
 def precision_recall(name: str, label: LabelReport) -> str:
     """Draw the precision-recall curve with the thresholds on it, and the share of positives, which is chance."""
-    with _style():
+    with style():
         figure, axes = _figure(name, xlabel="recall", ylabel="precision", ylim=(-0.03, 1.06), xlim=(-0.03, 1.03))
         base = label.counts.positives / label.counts.known
         axes.axhline(base, color=FAINT, linestyle="--", linewidth=1, label="chance")
@@ -126,14 +126,14 @@ def precision_recall(name: str, label: LabelReport) -> str:
                 text = f"{key}: {point.threshold:.2f}"
                 axes.plot([point.recall], [point.precision], marker, color=color, markersize=7, label=text)
         figure.legend(loc="outside lower center", ncols=3)
-        return _svg(figure, f"Precision and recall of {name}")
+        return svg(figure, f"Precision and recall of {name}")
 
 
 def histogram(name: str, label: LabelReport) -> str:
     """Draw how the scores of positives and of negatives are spread, each as shares of its own."""
     assert label.histogram is not None
     found = label.histogram
-    with _style():
+    with style():
         figure, axes = _figure(name, xlabel="score", ylabel="share of rows", xlim=(-0.02, 1.02))
         for counts, truth, color in ((found.negatives, "negative", NEGATIVE), (found.positives, "positive", POSITIVE)):
             if total := sum(counts):
@@ -144,13 +144,13 @@ def histogram(name: str, label: LabelReport) -> str:
         axes.axvline(label.threshold.on, color=INK, linestyle=":", linewidth=1.2, label=f"on: {label.threshold.on:.2f}")
         axes.yaxis.set_major_formatter(PercentFormatter(1.0))
         figure.legend(loc="outside lower center", ncols=3)
-        return _svg(figure, f"Scores of {name}")
+        return svg(figure, f"Scores of {name}")
 
 
 def by_size(slices: Sequence[Slice], title: str, xlabel: str) -> str:
     """Draw F1 over classes of sizes: each label, and the macro mean with its interval."""
     at = np.arange(len(slices))
-    with _style():
+    with style():
         figure, axes = _figure(title, xlabel=xlabel, ylabel="F1", ylim=(-0.03, 1.03))
         labels = [name for name in slices[0].f1 if any(part.f1[name].value is not None for part in slices)]
         for index, name in enumerate(labels):
@@ -160,13 +160,13 @@ def by_size(slices: Sequence[Slice], title: str, xlabel: str) -> str:
         _errorbar(axes, at, macro, color=INK, marker="o", label="macro F1", linewidth=2)
         axes.set_xticks(at, [f"{size_class(part)}\n{count(part.rows)} rows" for part in slices], fontsize=7.5)
         figure.legend(loc="outside lower center", ncols=3)
-        return _svg(figure, f"{title}: F1 by {xlabel}")
+        return svg(figure, f"{title}: F1 by {xlabel}")
 
 
 def _intervals(rows: Sequence[str], series: Mapping[str, Sequence[Estimate]]) -> str:
     """Draw one line for each row with a point and interval for each of ``series``, first row on top."""
     spread = np.linspace(-0.22, 0.22, len(series)) if len(series) > 1 else np.zeros(1)
-    with _style():
+    with style():
         figure = Figure(figsize=(_SIZE[0], 0.9 + 0.45 * len(rows)), layout="constrained")
         axes = figure.subplots()
         for index, (name, estimates) in enumerate(series.items()):
@@ -177,7 +177,7 @@ def _intervals(rows: Sequence[str], series: Mapping[str, Sequence[Estimate]]) ->
         axes.grid(visible=True, axis="x")
         axes.grid(visible=False, axis="y")
         figure.legend(loc="outside lower center", ncols=3 if max(map(len, series)) <= _SHORT_NAME else 1)
-        return _svg(figure, f"{', '.join(series)} of {', '.join(rows)}")
+        return svg(figure, f"{', '.join(series)} of {', '.join(rows)}")
 
 
 def _errorbar(axes: Axes, at: Any, estimates: Sequence[Estimate], horizontal: bool = False, **style: Any) -> None:
@@ -204,7 +204,7 @@ def _with_f1(suite: SuiteReport) -> dict[str, LabelReport]:
     return {name: found for name, found in suite.labels.items() if found.metrics["f1"].value is not None}
 
 
-def _style() -> AbstractContextManager[None]:
+def style() -> AbstractContextManager[None]:
     return mpl.rc_context(_STYLE)
 
 
@@ -218,7 +218,7 @@ def _figure(title: str, **settings: Any) -> tuple[Figure, Axes]:
 # SVG of matplotlib to SVG of the page.
 
 
-def _svg(figure: Figure, description: str) -> str:
+def svg(figure: Figure, description: str) -> str:
     """Render ``figure`` and make it a part of a page that may hold many."""
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})

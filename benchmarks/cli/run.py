@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 from datetime import UTC, datetime
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any, Final
 
 from benchmarks.cli import Commands
+from benchmarks.cli.compare import EXIT_NOTHING, EXIT_WORSE
 from benchmarks.errors import BenchmarkError
 from export.progress import Progress
 
@@ -62,8 +61,9 @@ the report: OUT/NAME/report.html, result.json, windows.csv and requests.csv, rew
 exit status:
   0 the capacity was found (or the course was measured and held); 3 the SLO is met at no rate; 4 the server was not
   ready; 5 it died; 6 the client was the limit; 7 the workload cannot be satisfied; 8 time was up before the capacity
-  was found; 9 --max-rate held, so the capacity is higher; 10 a regression against --compare; 12 a course missed the
-  SLO; 130 Ctrl-C; 2 a wrong option or file. Of several configurations the first that is not 0 counts.
+  was found; 9 --max-rate held, so the capacity is higher; 10 a regression against --compare, 11 nothing in common with
+  it; 12 a course missed the SLO; 130 Ctrl-C; 2 a wrong option or file. Of several configurations the first that is not
+  0 counts.
 """
 
 
@@ -161,8 +161,8 @@ def _add_report(group: argparse._ArgumentGroup) -> None:
 def _run(options: argparse.Namespace, command: str, progress: Progress) -> int:
     from benchmarks.load import patched  # noqa: F401  # first: before anything opens a socket
     from benchmarks.load.session import Session, describe_run
+    from benchmarks.load.stopping import StopRequest
 
-    signal.signal(signal.SIGTERM, _as_interrupt)
     folder = options.out / (options.name or _name(options.workload))
     writer = _Writer(options, folder, progress)
     try:
@@ -171,18 +171,17 @@ def _run(options: argparse.Namespace, command: str, progress: Progress) -> int:
         writer.keep(_refused(options, command, error))
         raise
     settings = _settings(options)
-    session = Session(
-        request,
-        lambda results, partial: describe_run(request, command, settings, results, partial),
-        writer.keep,
-        progress.update,
-        progress.note,
-    )
-    return writer.finish(session.run())
-
-
-def _as_interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
+    with StopRequest() as stop:
+        session = Session(
+            request,
+            lambda results, partial: describe_run(request, command, settings, results, partial),
+            writer.keep,
+            progress.update,
+            progress.note,
+            stop.check,
+        )
+        run = session.run()
+    return writer.finish(run)
 
 
 def _name(workload: str) -> str:
@@ -370,7 +369,7 @@ class _Writer:
         comparison = self._comparison(run)
         if comparison is not None:
             print(comparison.verdict)
-            return status or (10 if comparison.worse else 0)
+            return status or (EXIT_WORSE if comparison.worse else 0 if comparison.differences else EXIT_NOTHING)
         return status
 
     def _print_plan(self, run: RunResult) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -30,7 +31,7 @@ def schedule(process: Process, rate: float, seconds: float, seed: int) -> Floats
     return starts[starts < seconds]
 
 
-def ramped(process: Process, stages: list[tuple[float, float]], seed: int) -> Floats:
+def ramped(process: Process, stages: Sequence[tuple[float, float]], seed: int) -> Floats:
     """Return the intended starts of several ``(rate, seconds)`` one after another; a rate of 0 is a pause."""
     found, offset = [], 0.0
     for number, (rate, seconds) in enumerate(stages):

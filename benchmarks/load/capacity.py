@@ -110,9 +110,17 @@ def _counts(windows: Sequence[Window], slo: Slo) -> _Counts:
     late = np.where(missed, np.maximum(late, OTHERWISE * slo.late_share * total), late)
     over = (late >= OVERLOADED * total) | np.array(growing, dtype=bool) | np.array(missed, dtype=bool)
     rates = np.array([window.rate for window in kept], dtype=float)
+    over &= ~_contradicted(rates, late <= slo.late_share * total)
     if over.any():
         over |= (rates >= rates[over].min()) & (late > slo.late_share * total)
     return _Counts(rates, late, total, np.array([design_effect(window.latencies) for window in kept]), over)
+
+
+def _contradicted(rates: Floats, good: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Return the windows whose rate, or a higher one, was fine at another time: something else was in the way."""
+    highest_good = float(rates[good].max()) if good.any() else 0.0
+    contradicted: npt.NDArray[np.bool_] = rates <= highest_good
+    return contradicted
 
 
 def _crosses(counts: _Counts, allowed: float) -> bool:

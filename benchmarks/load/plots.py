@@ -12,7 +12,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from benchmarks.load.curves import Level
 from benchmarks.load.results import ConfigurationResult, Latencies, Outcome, Slo, Stages, Window
-from evaluation.plots import FAINT, INK, MARKERS, NEGATIVE, SERIES, _style, _svg
+from evaluation.plots import FAINT, INK, MARKERS, NEGATIVE, SERIES, style, svg
 
 SIZE: Final = (5.6, 3.5)
 QUANTILES: Final = ((0.5, "p50"), (0.95, "p95"), (0.99, "p99"))
@@ -29,7 +29,7 @@ HATCHES: Final = ("", "//", "", "..", "", "\\\\")
 
 def latency_curve(name: str, levels: Sequence[Level], outcome: Outcome, slo: Slo | None) -> str:
     """Draw p50, p95 and p99 over the arrival rate, with the limit, the capacity and the knee."""
-    with _style():
+    with style():
         figure, axes = _figure("Latency over the arrival rate", "requests a second", "latency, ms")
         rates = [level.rate for level in levels]
         for index, (q, text) in enumerate(QUANTILES):
@@ -43,12 +43,12 @@ def latency_curve(name: str, levels: Sequence[Level], outcome: Outcome, slo: Slo
         _log_ms(axes)
         _from_zero(axes)
         figure.legend(loc="outside lower center", ncols=4)
-        return _svg(figure, f"{name}: latency quantiles over the arrival rate")
+        return svg(figure, f"{name}: latency quantiles over the arrival rate")
 
 
 def throughput_curve(name: str, levels: Sequence[Level], outcome: Outcome) -> str:
     """Draw answers a second over arrivals a second; below the diagonal the server does not keep up."""
-    with _style():
+    with style():
         figure, axes = _figure("Throughput over the arrival rate", "requests a second", "answers a second")
         rates = [level.rate for level in levels]
         top = max(rates) * 1.05
@@ -63,14 +63,14 @@ def throughput_curve(name: str, levels: Sequence[Level], outcome: Outcome) -> st
         _from_zero(axes)
         axes.set_ylim(bottom=0)
         figure.legend(loc="outside lower center", ncols=2)
-        return _svg(figure, f"{name}: throughput over the arrival rate")
+        return svg(figure, f"{name}: throughput over the arrival rate")
 
 
 def latency_by_length(name: str, alone: dict[str, Latencies], loaded: dict[str, Latencies], when: str) -> str:
     """Draw p50 and p99 of every length class, one caller alone and near the capacity."""
     classes = _ordered(alone, loaded)
     at = np.arange(len(classes))
-    with _style():
+    with style():
         figure, axes = _figure("Latency by length", "tokens", "latency, ms")
         for index, (label, found) in enumerate((("one caller", alone), (when, loaded))):
             shift = (index - 0.5) * 0.3
@@ -88,13 +88,13 @@ def latency_by_length(name: str, alone: dict[str, Latencies], loaded: dict[str, 
         axes.set_xticks(at, classes)
         _log_ms(axes)
         figure.legend(loc="outside lower center", ncols=2)
-        return _svg(figure, f"{name}: latency by text length")
+        return svg(figure, f"{name}: latency by text length")
 
 
 def stages_over_rate(name: str, levels: Sequence[Level]) -> str:
     """Draw where the mean latency goes, stacked, over the arrival rate."""
     found = [(level.rate, stages) for level in levels if (stages := mean_stages(level.windows)) is not None]
-    with _style():
+    with style():
         figure, axes = _figure("Where the time goes", "requests a second", "mean latency, ms")
         below = np.zeros(len(found))
         at = np.arange(len(found))
@@ -107,24 +107,24 @@ def stages_over_rate(name: str, levels: Sequence[Level]) -> str:
         axes.set_xticks(at, [f"{rate:.3g}" for rate, _ in found], fontsize=8)
         axes.grid(visible=False, axis="x")
         figure.legend(loc="outside lower center", ncols=3)
-        return _svg(figure, f"{name}: mean latency by stage, stacked, over the arrival rate")
+        return svg(figure, f"{name}: mean latency by stage, stacked, over the arrival rate")
 
 
 def batch_efficiency(name: str, levels: Sequence[Level]) -> str:
     """Draw the share of computed tokens that were tokens of texts, over the arrival rate."""
     points = [(level.rate, efficiency(level.windows)) for level in levels]
     known = [(rate, value) for rate, value in points if value is not None]
-    with _style():
+    with style():
         figure, axes = _figure("Batch efficiency", "requests a second", "tokens of texts, % of computed")
         axes.plot([rate for rate, _ in known], [100 * value for _, value in known], color=SERIES[2], marker="o")
         axes.set_ylim(0, 104)
         _from_zero(axes)
-        return _svg(figure, f"{name}: share of computed tokens that were not padding, over the arrival rate")
+        return svg(figure, f"{name}: share of computed tokens that were not padding, over the arrival rate")
 
 
 def resources(name: str, levels: Sequence[Level]) -> str:
     """Draw busy cores of server and client, and the server's memory, over the arrival rate."""
-    with _style():
+    with style():
         figure = Figure(figsize=(SIZE[0], SIZE[1] + 0.7), layout="constrained")
         top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
         rates = [level.rate for level in levels]
@@ -139,14 +139,14 @@ def resources(name: str, levels: Sequence[Level]) -> str:
         bottom.yaxis.set_major_locator(MaxNLocator(4))
         _from_zero(bottom)
         figure.legend(loc="outside lower center", ncols=2)
-        return _svg(figure, f"{name}: busy cores and memory over the arrival rate")
+        return svg(figure, f"{name}: busy cores and memory over the arrival rate")
 
 
 def errors_over_rate(name: str, levels: Sequence[Level]) -> str:
     """Draw unexpected answers by kind, in per cent of requests, over the arrival rate."""
     codes = sorted({code for level in levels for window in level.windows for code in window.errors})
     at = np.arange(len(levels))
-    with _style():
+    with style():
         figure, axes = _figure("Errors by kind", "requests a second", "% of requests")
         below = np.zeros(len(levels))
         for index, code in enumerate(codes):
@@ -160,14 +160,14 @@ def errors_over_rate(name: str, levels: Sequence[Level]) -> str:
             figure.legend(loc="outside lower center", ncols=3)
         else:
             axes.text(0.5, 0.5, "no unexpected answer", ha="center", transform=axes.transAxes)
-        return _svg(figure, f"{name}: unexpected answers by kind")
+        return svg(figure, f"{name}: unexpected answers by kind")
 
 
 def search_path(name: str, windows: Sequence[Window]) -> str:
     """Draw which rate was tried when, and what came of it."""
     kinds = {"held": ("o", SERIES[2]), "missed": ("X", SERIES[1]), "undecided": ("s", SERIES[0])}
     tried = [window for window in windows if window.rate is not None]
-    with _style():
+    with style():
         figure, axes = _figure("What was tried, when", "seconds since the first request", "requests a second")
         axes.plot([w.started_s for w in tried], [w.offered for w in tried], color=FAINT, linewidth=0.8)
         for judgement, (marker, color) in kinds.items():
@@ -180,12 +180,12 @@ def search_path(name: str, windows: Sequence[Window]) -> str:
                 axes.plot(xs, ys, marker, color=color, markersize=7, label=label, linestyle="none")
         axes.set_ylim(bottom=0)
         figure.legend(loc="outside lower center", ncols=3)
-        return _svg(figure, f"{name}: rates over the time of the search")
+        return svg(figure, f"{name}: rates over the time of the search")
 
 
 def course_over_time(name: str, windows: Sequence[Window], slo: Slo | None) -> str:
     """Draw every request's latency over time, with the arrival rate below: for a soak, a spike or steps."""
-    with _style():
+    with style():
         figure = Figure(figsize=(2 * SIZE[0], SIZE[1] + 0.6), layout="constrained")
         top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
         for window in windows:
@@ -203,12 +203,12 @@ def course_over_time(name: str, windows: Sequence[Window], slo: Slo | None) -> s
         top.set(title="Latency over time (a point a request, a line the p99 of its stage)", ylabel="latency, ms")
         bottom.set(xlabel="seconds", ylabel="requests/s", ylim=(0, None))
         _log_ms(top)
-        return _svg(figure, f"{name}: latency over time")
+        return svg(figure, f"{name}: latency over time")
 
 
 def configurations(results: Sequence[ConfigurationResult], slo: Slo | None, levels: dict[str, list[Level]]) -> str:
     """Draw the p99 of all configurations over the arrival rate in one picture."""
-    with _style():
+    with style():
         figure, axes = _figure("All configurations: p99 over the arrival rate", "requests a second", "p99, ms")
         for index, result in enumerate(results):
             mine = levels[result.configuration.label]
@@ -222,7 +222,7 @@ def configurations(results: Sequence[ConfigurationResult], slo: Slo | None, leve
         _log_ms(axes)
         _from_zero(axes)
         figure.legend(loc="outside lower center", ncols=2)
-        return _svg(figure, "p99 of every configuration over the arrival rate")
+        return svg(figure, "p99 of every configuration over the arrival rate")
 
 
 def mean_stages(windows: Sequence[Window]) -> Stages | None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final
 
 import psutil
+
+from benchmarks.machine import cpu_name, installed_version
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 PACKAGES: Final = ("locust", "gevent", "grpcio", "httpx", "torchserve", "onnxruntime", "torch", "tokenizers", "numpy")
@@ -18,7 +19,7 @@ PACKAGES: Final = ("locust", "gevent", "grpcio", "httpx", "torchserve", "onnxrun
 def describe_machine() -> dict[str, Any]:
     """Return processor, cores, memory and system of this machine, which is the client's."""
     return {
-        "cpu": _cpu_name(),
+        "cpu": cpu_name(),
         "cores": os.cpu_count(),
         "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
         "load_before": round(os.getloadavg()[0], 2),
@@ -28,13 +29,8 @@ def describe_machine() -> dict[str, Any]:
 
 def versions() -> dict[str, str]:
     """Return the versions of what measures and, on this machine, serves."""
-    found = {"python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
+    found = {name: installed for name in PACKAGES if (installed := installed_version(name)) is not None}
+    return {"python": platform.python_version()} | found
 
 
 def commit() -> str:
@@ -51,9 +47,3 @@ def _git(*arguments: str) -> str:
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return done.stdout.strip() if done.returncode == 0 else ""
-
-
-def _cpu_name() -> str:
-    info = Path("/proc/cpuinfo")
-    names = [line for line in info.read_text().splitlines() if line.startswith("model name")] if info.is_file() else []
-    return names[0].partition(":")[2].strip() if names else platform.processor() or "unknown processor"

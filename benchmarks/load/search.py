@@ -33,6 +33,8 @@ LOWEST: Final = 0.03
 LAST_CHANCE: Final = 0.2
 """Share of the saturation that is tried where one caller alone has missed the SLO already."""
 
+ROUNDING: Final = 1e-6
+
 FEW: Final = 8
 """Requests that a window is expected to have, or it is not worth its time."""
 
@@ -43,7 +45,10 @@ SATURATING_USERS: Final = 24
 CURVE: Final = (0.5, 0.8, 0.25, 1.2, 0.65)
 """Rates of the curve, as shares of the capacity, in the order in which they are worth measuring."""
 
-CURVE_SHARE: Final = 0.22
+SHARP: Final = 0.6
+"""Share of the precision that the estimate's own interval has to reach, as intervals of so few windows flatter."""
+
+CURVE_SHARE: Final = 0.2
 """Share of the budget that is kept for the curve."""
 
 MEASURED: Final = 0.8
@@ -54,7 +59,11 @@ NEAR: Final = 0.08
 
 
 class ServerGone(BenchmarkError):
-    """The server no longer answers at all."""
+    """The server no longer answers at all; ``windows`` are what it still answered of what was running."""
+
+    def __init__(self, message: str, windows: Sequence[Window] = ()) -> None:
+        super().__init__(message)
+        self.windows = tuple(windows)
 
 
 class Probe(Protocol):
@@ -142,6 +151,7 @@ class Search:
             capacity = self._capacity()
             self._draw_curve(capacity if capacity is not None else saturation)
         except ServerGone as gone:
+            self.windows += gone.windows
             return self.outcome("server_died", str(gone))
         except _ClientIsTheLimit as limit:
             return self.outcome("client_limited", str(limit))
@@ -149,7 +159,7 @@ class Search:
 
     def outcome(self, verdict: Verdict, reason: str) -> Outcome:
         """Return an outcome with everything that is known so far."""
-        estimate = self._estimate() if self._low is not None else None
+        estimate = self._bracketed_estimate()
         near = self._near_capacity()
         judged = judge_windows(near, self._slo) if near else None
         return Outcome(
@@ -192,7 +202,9 @@ class Search:
         """Find a rate that holds and one that does not; where one caller alone misses, one low rate is tried."""
         lowest = max(LOWEST * saturation, FEW / (MEASURED * self._settings.longest_s))
         first = LAST_CHANCE if self._misses_alone else FIRST_GUESS
-        rate = self._on_grid(max(first * saturation, lowest))
+        self._bracket_from(self._on_grid(max(first * saturation, lowest)), lowest)
+
+    def _bracket_from(self, rate: float, lowest: float) -> None:
         while self._has_time(CURVE_SHARE):
             if self._holds(rate):
                 self._low = rate
@@ -215,11 +227,28 @@ class Search:
             estimate = self._estimate()
             if estimate is None:
                 return
-            if estimate.precision <= self._settings.precision and len(self._near_capacity()) >= NEAR_WINDOWS:
+            if estimate.precision <= SHARP * self._settings.precision and len(self._near_capacity()) >= NEAR_WINDOWS:
                 return
+            if self._has_to_look_again():
+                self._look_again(self._high)
+                continue
             rate = self._on_grid(estimate.rate.value)
             self._measure(rate, "confirm", longest=True)
             self._raise_if_client(rate)
+
+    def _has_to_look_again(self) -> bool:
+        """Whether rates near the estimate hold so easily that the one miss above them may have had another cause."""
+        assert self._high is not None
+        near = self._near_capacity()
+        easily = len(near) >= 2 and judge_windows(near, self._slo).late_share <= self._slo.late_share / 2
+        return easily and len(self._at(self._high)) == 1
+
+    def _look_again(self, missed: float) -> None:
+        """Measure a rate that missed once more; where it holds now, go on above it."""
+        window = self._measure(missed, "search")
+        if window.judged.judgement != "missed" and window.judged.late_share <= self._slo.late_share:
+            self._low, self._high = missed, None
+            self._bracket_from(self._on_grid(missed * UP), lowest=missed)
 
     def _draw_curve(self, capacity: float) -> None:
         wanted = self._settings.rates or tuple(share * capacity for share in CURVE)
@@ -305,15 +334,25 @@ class Search:
         return min(max(wanted, self._settings.shortest_s), self._settings.longest_s)
 
     def _on_grid(self, rate: float) -> float:
-        """Round to a grid of half the precision, so that windows of nearly the same rate are windows of one rate."""
+        """Round down to a grid of half the precision: windows of nearly the same rate are windows of one rate."""
         step = math.log1p(self._settings.precision / 2)
-        return min(math.exp(round(math.log(rate) / step) * step), self._settings.max_rate)
+        return min(math.exp(math.floor(math.log(rate) / step + ROUNDING) * step), self._settings.max_rate)
 
     # What is known.
 
     def _capacity(self) -> float | None:
-        estimate = self._estimate() if self._low is not None else None
-        return estimate.rate.value if estimate is not None else self._low
+        """Return the best estimate; where the windows at it do not hold the SLO, the highest rate below whose do."""
+        estimate = self._bracketed_estimate()
+        if estimate is None:
+            return self._low
+        for rate in [estimate.rate.value, *(each for each in reversed(self._rates()) if each < estimate.rate.value)]:
+            windows = self._just_below(rate)
+            if not windows or judge_windows(windows, self._slo).late_share <= self._slo.late_share:
+                return rate
+        return self._low
+
+    def _bracketed_estimate(self) -> Estimate | None:
+        return self._estimate() if self._low is not None and self._high is not None else None
 
     def _estimate(self) -> Estimate | None:
         """Fit all windows so far; once for each of them, as the fit takes a moment."""
@@ -325,12 +364,13 @@ class Search:
         return self._fitted[1]
 
     def _near_capacity(self) -> list[Window]:
-        """Return the windows whose rate is within the precision of the capacity."""
+        """Return the windows whose rate is the capacity, or below it by no more than the precision."""
         capacity = self._capacity()
-        if capacity is None:
-            return []
-        reach = self._settings.precision
-        return [w for w in self.windows if w.rate is not None and abs(w.rate / capacity - 1) <= reach]
+        return self._just_below(capacity) if capacity is not None else []
+
+    def _just_below(self, rate: float) -> list[Window]:
+        lowest = rate * (1 - self._settings.precision)
+        return [each for each in self.windows if each.rate is not None and lowest <= each.rate <= rate * (1 + ROUNDING)]
 
     def _at(self, rate: float) -> list[Window]:
         return [window for window in self.windows if window.loop == "open" and window.rate == rate]

@@ -80,7 +80,7 @@ def own_server(archive: Path, model: str, run_dir: Path, say: Callable[[str], No
         _wait_until_ready(server, say)
         yield server
     finally:
-        _stop(process, say)
+        _stop(process)
 
 
 def _wait_until_ready(server: OwnServer, say: Callable[[str], None]) -> None:
@@ -94,9 +94,8 @@ def _wait_until_ready(server: OwnServer, say: Callable[[str], None]) -> None:
         time.sleep(POLL_S)
 
 
-def _stop(process: subprocess.Popen[bytes], say: Callable[[str], None]) -> None:
+def _stop(process: subprocess.Popen[bytes]) -> None:
     if process.poll() is None:
-        say("stopping the server")
         process.send_signal(signal.SIGTERM)
     try:
         process.wait(STOP_S)

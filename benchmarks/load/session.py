@@ -42,7 +42,7 @@ from handlers.core.schema import OverLength
 
 READY_S: Final = 30.0
 READY_POLL_S: Final = 1.0
-COURSE_LEAD_IN: Final = 0.1
+WARM_UP_S: Final = 5.0
 CANARY: Final = "The bus was late, so I walked home and made some tea."
 
 
@@ -82,7 +82,7 @@ class Request:
 class Session:
     """Runs a request, keeps what was found so far, and hands every new state to ``keep``.
 
-    ``say`` takes what is being done, ``note`` what was found.
+    ``say`` takes what is being done, ``note`` what was found; ``check`` raises ``KeyboardInterrupt`` to end the run.
     """
 
     request: Request
@@ -90,6 +90,7 @@ class Session:
     keep: Callable[[RunResult], None]
     say: Callable[[str], None]
     note: Callable[[str], None]
+    check: Callable[[], None]
     results: list[ConfigurationResult] = field(default_factory=list)
 
     def run(self) -> RunResult:
@@ -108,12 +109,15 @@ class Session:
             return [self._measure_running]
         return [lambda variant=variant: self._measure_variant(variant) for variant in self.request.variants]  # type: ignore[misc]
 
+    def _waits(self, line: str) -> None:
+        self.check()
+        self.say(line)
+
     def _measure_running(self) -> ConfigurationResult:
         target = self.request.target
         assert target is not None
-        return _Measurement(
-            self.request, target, Configuration(label="", replica=self.request.replica), self.say, self.note
-        ).run()
+        configuration = Configuration(label="", replica=self.request.replica)
+        return _Measurement(self.request, target, configuration, self.say, self.note, self.check).run()
 
     def _measure_variant(self, variant: Variant) -> ConfigurationResult:
         request = self.request
@@ -123,9 +127,9 @@ class Session:
                 archive = write_variant(variant, request.run_dir / "store")
                 count = token_counter(variant.archive)
                 self.say(f"{variant.label or 'the archive'}: starting the server")
-                server = stack.enter_context(own_server(archive, request.model, request.run_dir, self.say))
+                server = stack.enter_context(own_server(archive, request.model, request.run_dir, self._waits))
                 target = Target(server.url, server.grpc, request.model, timeout_s=request.timeout_s)
-                measurement = _Measurement(request, target, configuration, self.say, self.note)
+                measurement = _Measurement(request, target, configuration, self.say, self.note, self.check)
                 measurement.count = count
                 measurement.metrics_url, measurement.root = server.metrics, server.process.pid
                 measurement.why_gone = server.why_gone
@@ -150,6 +154,7 @@ class _Measurement:
         configuration: Configuration,
         say: Callable[[str], None],
         note: Callable[[str], None],
+        check: Callable[[], None],
     ) -> None:
         self.count: Counter | None = None
         self.metrics_url = request.metrics_url
@@ -160,6 +165,7 @@ class _Measurement:
         self._configuration = configuration
         self._say = say
         self._note = note
+        self._check = check
 
     def run(self) -> ConfigurationResult:
         try:
@@ -190,6 +196,7 @@ class _Measurement:
             self.why_gone,
             request.timeout_s,
             self._say,
+            self._check,
         )
         driver.start()
         try:
@@ -242,6 +249,7 @@ class _Measurement:
                 gone = self.why_gone() if self.root is not None else ""
                 if gone or not retryable or time.monotonic() > deadline:
                     raise NotReady(gone or f"{protocol}: a test request was answered with {answered.error}")
+                self._check()
                 self._say(f"waiting for the server ({protocol}: {answered.code})")
                 time.sleep(READY_POLL_S)
         finally:
@@ -282,12 +290,11 @@ def _run_course(driver: Driver, course: Course, slo: Slo, say: Callable[[str], N
     windows: list[Window] = []
     began = driver.clock()
     try:
-        windows.append(driver.closed_loop(4, 5.0, "warm-up"))
-        for number, stage in enumerate(course.stages, start=1):
-            say(f"{course.name}: {stage.rate:.3g}/s for {stage.seconds:.0f} s, {number} of {len(course.stages)}")
-            lead_in = COURSE_LEAD_IN * stage.seconds if number == 1 else 0.0
-            windows.append(driver.open_loop(stage.rate, stage.seconds - lead_in, lead_in, stage.purpose))
+        windows.append(driver.closed_loop(4, min(WARM_UP_S, 0.1 * course.seconds), "warm-up"))
+        say(f"{course.name}: {len(course.stages)} stages, {course.seconds:.0f} s")
+        windows += driver.course([(stage.rate, stage.seconds) for stage in course.stages], course.stages[0].purpose)
     except ServerGone as gone:
+        windows += gone.windows
         return _course_outcome("server_died", str(gone), windows, driver.clock() - began), windows
     except KeyboardInterrupt:
         return _course_outcome("interrupted", "stopped by hand", windows, driver.clock() - began), windows
@@ -306,10 +313,11 @@ def _run_callers(
     began = driver.clock()
     windows: list[Window] = []
     try:
-        windows.append(driver.closed_loop(4, 5.0, "warm-up"))
+        windows.append(driver.closed_loop(4, min(WARM_UP_S, 0.1 * seconds), "warm-up"))
         say(f"closed loop: {callers} callers for {seconds:.0f} s")
         windows.append(driver.closed_loop(callers, seconds, "closed"))
     except ServerGone as gone:
+        windows += gone.windows
         return _course_outcome("server_died", str(gone), windows, driver.clock() - began), windows
     except KeyboardInterrupt:
         return _course_outcome("interrupted", "stopped by hand", windows, driver.clock() - began), windows
