@@ -75,9 +75,9 @@ def latency_by_length(name: str, alone: dict[str, Latencies], loaded: dict[str, 
         for index, (label, found) in enumerate((("one caller", alone), (when, loaded))):
             shift = (index - 0.5) * 0.3
             points = [(place + shift, found[each]) for place, each in enumerate(classes) if each in found]
-            for style, attribute, text in (("o", "p50_ms", "p50"), ("^", "p99_ms", "p99")):
+            for marker, attribute, text in (("o", "p50_ms", "p50"), ("^", "p99_ms", "p99")):
                 values = [max(getattr(each, attribute), 0.1) for _, each in points]
-                axes.plot([x for x, _ in points], values, style, color=SERIES[index], label=f"{label}, {text}")
+                axes.plot([x for x, _ in points], values, marker, color=SERIES[index], label=f"{label}, {text}")
             axes.vlines(
                 [x for x, _ in points],
                 [max(each.p50_ms, 0.1) for _, each in points],
