@@ -5,12 +5,12 @@ from typing import Any
 import pytest
 import torch
 from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch import Tensor
 from transformers import LongformerForSequenceClassification
 
 from export.longformer import ExportableLongformer
 from export.matrix import Shape, random_model
+from tests.unit.longformer_cases import cases
 
 TOLERANCE = 1e-5
 SMALL = Shape(windows=(8, 4), heads=2, head_size=4, labels=3, max_length=128)
@@ -35,16 +35,6 @@ def difference(model: LongformerForSequenceClassification, graph: Any, rows: lis
     input_ids, attention_mask = draw_batch(rows, length, seed=length)
     expected = model(input_ids=input_ids, attention_mask=attention_mask).logits
     return float((graph(input_ids, attention_mask) - expected).abs().max())
-
-
-@st.composite
-def cases(draw: st.DrawFn) -> tuple[Shape, int, list[int], int]:
-    """A model shape, a block size, the real tokens of each row, and the padded length."""
-    windows = draw(st.lists(st.sampled_from([4, 8, 16, 32]), min_size=1, max_size=3))
-    shape = Shape(tuple(windows), draw(st.integers(1, 3)), draw(st.integers(2, 6)), draw(st.integers(1, 5)), 160)
-    length = draw(st.integers(1, 120))
-    rows = draw(st.lists(st.integers(1, length), min_size=1, max_size=4))
-    return shape, draw(st.sampled_from([1, 3, 16, 256])), rows, length
 
 
 @settings(max_examples=60)

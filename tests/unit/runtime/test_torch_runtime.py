@@ -22,6 +22,7 @@ from handlers.core.errors import StartupError
 from handlers.runtime import RuntimeDescription, torch_longformer
 from handlers.runtime.torch_longformer import ALIGNMENT, Attention, TorchLongformer, plan_blocks, text_runs
 from handlers.runtime.torch_runtime import TorchRuntime, graph_shapes, stage
+from tests.unit.longformer_cases import cases
 
 SHAPE = Shape(windows=(8, 4, 8), heads=2, head_size=4, labels=3, max_length=128)
 
@@ -58,16 +59,6 @@ def difference(
     input_ids, mask = draw_batch(rows, length)
     expected = model(input_ids=input_ids, attention_mask=mask).logits
     return float((served(input_ids, mask, padded=min(rows) < length) - expected).abs().max())
-
-
-@st.composite
-def cases(draw: st.DrawFn) -> tuple[Shape, int, list[int], int]:
-    """A model shape, a block size, the real tokens of each row, and the padded length."""
-    windows = draw(st.lists(st.sampled_from([4, 8, 16, 32]), min_size=1, max_size=3))
-    shape = Shape(tuple(windows), draw(st.integers(1, 3)), draw(st.integers(2, 6)), draw(st.integers(1, 5)), 160)
-    length = draw(st.integers(1, 120))
-    rows = draw(st.lists(st.integers(1, length), min_size=1, max_size=4))
-    return shape, draw(st.sampled_from([1, 3, 16, 256])), rows, length
 
 
 @settings(max_examples=20)
