@@ -119,8 +119,8 @@ def test_the_links_connect_exactly_what_is_near(rows: list[Row]) -> None:
             assert other in joined[one]
 
 
-@settings(derandomize=True, deadline=None, max_examples=20)
-@given(st.integers(0, 1000), st.integers(200, 400))
+@settings(derandomize=True, deadline=None, max_examples=10)
+@given(st.integers(0, 1000), st.integers(150, 250))
 def test_many_small_parts_are_divided_by_the_shares(seed: int, count: int) -> None:
     rows = [Row(sentence(number), group=str(number // 2)) for number in range(count)]
     sides = split_rows(rows, SHARES, seed)
