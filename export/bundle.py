@@ -17,6 +17,8 @@ from transformers import LongformerForSequenceClassification
 
 from export.checkpoint import Checkpoint, load_model, load_tokenizer
 from export.errors import ExportRefused
+from export.fp16 import HalfLongformer
+from export.fp32_layers import choose_fp32_layers
 from export.gates import compare_with_transformers, record_parity
 from export.int8 import Harm, Product, find_products, quantize, rank_harms, search
 from export.manifests import carry_calibration, save_manifest
@@ -33,7 +35,7 @@ from handlers.runtime.bundle import GRAPH_NAME, Bundle, has_passed_parity, read_
 
 GRAPH_SOURCES: Final[dict[Precision, tuple[str, ...]]] = {
     "fp32": ("longformer.py", "onnx.py"),
-    "fp16": ("longformer.py", "onnx.py", "fp16.py"),
+    "fp16": ("longformer.py", "onnx.py", "fp16.py", "fp32_layers.py"),
     "int8": ("longformer.py", "onnx.py", "int8.py", "quality.py"),
 }
 """Code of this package that decides what a graph of a precision computes, or whether it passes."""
@@ -95,14 +97,24 @@ def export_bundle(
         with reference_bundle(checkpoint, model, unfinished, quantization, progress) as reference:
             bundle = _quantize_bundle(checkpoint, model, reference, unfinished, quantization, progress)
     else:
+        fp32_layers = _choose_fp32_layers(model, progress) if precision == "fp16" else 0
         with progress.step(f"exporting the graph in {precision}"):
-            export_onnx(model, unfinished / GRAPH_NAME, precision)
-        bundle = write_bundle(checkpoint, model, unfinished, tool_versions(precision), precision=precision)
+            export_onnx(model, unfinished / GRAPH_NAME, precision, fp32_layers)
+        tools = tool_versions(precision)
+        bundle = write_bundle(checkpoint, model, unfinished, tools, precision=precision, fp32_layers=fp32_layers)
     with progress.step(f"checking {len(checkpoint.smoke)} smoke entries"):
         check_smoke_entries(bundle)
     if not checkpoint.smoke:
         progress.note(f"warning: no smoke entries, so nothing shows that the labels are in order: {checkpoint.labels}")
     return put_in_place(bundle, folder, present, progress)
+
+
+def _choose_fp32_layers(model: LongformerForSequenceClassification, progress: Progress) -> int:
+    def in_half(count: int) -> HalfLongformer:
+        return HalfLongformer(model, fp32_layers=count).eval()
+
+    with progress.step("finding the layers that fp16 hurts"):
+        return choose_fp32_layers(model, in_half, progress.note)
 
 
 def begin_folder(folder: Path) -> Path:
@@ -226,6 +238,7 @@ def write_bundle(
     tools: dict[str, str],
     runtime: RuntimeName = "onnx",
     precision: Precision = "fp32",
+    fp32_layers: int = 0,
 ) -> Bundle:
     """Write what belongs beside the graph that is in ``folder``: configuration, tokenizer and manifest."""
     model.config.save_pretrained(folder)
@@ -240,6 +253,7 @@ def write_bundle(
         special_tokens=checkpoint.special_tokens,
         runtime=runtime,
         precision=precision,
+        fp32_layers=fp32_layers,
         thresholds=dict.fromkeys(checkpoint.labels, DEFAULT_THRESHOLD),
         smoke=checkpoint.smoke,
         files={path.name: sha256_file(path) for path in sorted(folder.iterdir()) if path.name != MANIFEST_NAME},

@@ -2,8 +2,8 @@
 
 A strongly typed runtime computes what the graph's types say, so precision is decided here, in the
 open, and not by a converter or a builder's flag. Weights, matrix products and what lies in memory
-between layers are fp16; softmax, layer norm, residual sums, the attention scores of CLS over the
-whole text and its weighted sums are fp32, and so is the classifier, which reads one row.
+between layers are fp16; softmax, layer norm, activations and residual sums are fp32, and so is what is one
+row for each text: the attention of CLS, the last layer and the classifier.
 
 *Nothing overflows, whatever the text.* fp16 ends at 65504, and a checkpoint may be within its rights
 beyond that: the same function can be written with weights a thousand times larger before an activation
@@ -18,6 +18,9 @@ Where such a bound is outside fp16's comfortable range, the value is stored divi
 which is exact: the power goes into the weights before it and is put back in fp32. An ordinary
 checkpoint needs none, and then there is no trace of it in the graph.
 
+*The first layers may stay in fp32* (``fp32_layers``), because a checkpoint may turn rounding errors of its first
+layers into many times as much: ``export.fp32_layers`` chooses how many.
+
 Notation as in ``export.longformer``; a *half* is an fp16 tensor that stands for ``2**exponent`` times
 what it holds.
 """
@@ -25,6 +28,7 @@ what it holds.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, cast
 
@@ -36,9 +40,13 @@ from transformers.models.longformer.modeling_longformer import LongformerLayer
 from export.longformer import (
     DEFAULT_BLOCK,
     BlockPlan,
+    ClsAttention,
+    ClsLayer,
+    TokenLayer,
     block_keys,
     block_queries,
     join_context,
+    one_sided_window,
     padding_bias,
     plan_blocks,
     split_heads,
@@ -217,41 +225,6 @@ class HalfLocalAttention(nn.Module):
         return _norm(bound.unflatten(0, (self.heads, -1)))
 
 
-class HalfClsAttention(nn.Module):
-    """Global attention of CLS: one vector a head in fp16, the reductions over the text in fp32.
-
-    Args:
-        layer: the fp32 layer.
-        norm: what made the layer's input.
-        least: exponent that the context must have at least.
-    """
-
-    key: Tensor
-
-    def __init__(self, layer: LongformerLayer, norm: HalfNorm, least: int | None = None) -> None:
-        super().__init__()
-        attention = layer.attention.self
-        self.heads = int(attention.num_heads)
-        self.input_exponent = norm.exponent
-        self.query = HalfLinear(attention.query_global, norm.exponent, norm.bounds, scale=attention.head_dim**-0.5)
-        key = attention.key_global.weight.detach().unflatten(0, (self.heads, -1))  # (H, d, D)
-        bound = torch.einsum("hd,hdx->hx", self.query.bound.unflatten(0, (self.heads, -1)), key.abs().double())
-        largest_weight = float(key.abs().max()) * 2.0**self.query.exponent
-        self.probe_exponent = exponent_of(max(float(bound.max()), largest_weight))
-        self.register_buffer("key", store(key, self.probe_exponent - self.query.exponent))
-        self.value = HalfLinear(attention.value_global, norm.exponent, norm.bounds, least=least)
-
-    def forward(self, half: Tensor, padding: Tensor) -> Tensor:
-        """Map a half ``(B, L, D)`` and fp32 ``padding`` ``(B, 1, L)`` to a half ``(B, H, 1, d)``."""
-        query = self.query(half[:, :1]).unflatten(2, (self.heads, -1))  # (B, 1, H, d)
-        probe = (query.transpose(1, 2) @ self.key).squeeze(2)  # (B, H, D)
-        hidden = half.float()
-        scores = widen(probe, self.probe_exponent + self.input_exponent) @ hidden.transpose(1, 2) + padding
-        mixed = (scores.softmax(dim=-1) @ hidden).half().unsqueeze(2)  # (B, H, 1, D)
-        value = self.value.weight.unflatten(0, (self.heads, -1)).transpose(1, 2)  # (H, D, d)
-        return cast(Tensor, mixed @ value + self.value.bias.unflatten(0, (self.heads, -1))[:, None, :])
-
-
 class HalfAttended(nn.Module):
     """What follows attention in every layer: its output product, and the feed-forward network.
 
@@ -280,84 +253,97 @@ class HalfAttended(nn.Module):
         return cast(Tensor, self.norm(widen(output, self.narrowing.exponent) + widen(attended, self.middle.exponent)))
 
     def _activated(self, half: Tensor) -> Tensor:
-        if self.widening.exponent == 0:
-            return cast(Tensor, self.activation(half))
+        # In fp32: a runtime without a kernel for it falls back on its definition, and for negative x the 1 + erf(x)
+        # of GELU cancels, which in fp16 leaves few digits.
         return narrow(self.activation(widen(half, self.widening.exponent)), self.widening.exponent)
 
 
 class HalfTokenLayer(nn.Module):
-    """A whole layer: every token, CLS with its own attention."""
+    """A whole layer: every token, CLS with its own attention, which is one row and so is fp32."""
 
     def __init__(self, layer: LongformerLayer, norm: HalfNorm) -> None:
         super().__init__()
-        exponent = _context_exponent(layer, norm)
-        self.local = HalfLocalAttention(layer, norm, least=exponent)
-        self.cls = HalfClsAttention(layer, norm, least=exponent)
-        bounds = Bounds(torch.maximum(self.local.value.bound, self.cls.value.bound))
-        self.attended = HalfAttended(layer, norm, exponent, bounds)
+        self.input_exponent = norm.exponent
+        self.cls = ClsAttention(layer)
+        cls_bound = norm.bounds.product(self.cls.value.weight, self.cls.value.bias)
+        self.local = HalfLocalAttention(layer, norm, least=exponent_of(float(cls_bound.max())))
+        self.context_exponent = self.local.value.exponent
+        bounds = Bounds(torch.maximum(self.local.value.bound, cls_bound))
+        self.attended = HalfAttended(layer, norm, self.context_exponent, bounds)
 
     def forward(self, half: Tensor, plan: BlockPlan, padding: Tensor) -> Tensor:
-        """Map a half ``(B, L, D)`` to a half ``(B, L, D)``."""
-        return cast(Tensor, self.attended(join_context(self.local(half, plan), self.cls(half, padding), plan), half))
+        """Map a half ``(B, L, D)`` and fp32 ``padding`` ``(B, 1, L)`` to a half ``(B, L, D)``."""
+        cls = narrow(self.cls(widen(half, self.input_exponent), padding), self.context_exponent)
+        return cast(Tensor, self.attended(join_context(self.local(half, plan), cls, plan), half))
 
 
-class HalfClsLayer(nn.Module):
-    """The last layer, for the one row that the classifier reads."""
+class Fp32Layers(nn.Module):
+    """Embeddings and first layers in fp32, as ``ExportableLongformer`` has them; the last output as a half.
 
-    def __init__(self, layer: LongformerLayer, norm: HalfNorm) -> None:
+    Args:
+        model: the checkpoint.
+        layers: its first layers, at least one.
+    """
+
+    def __init__(self, model: LongformerForSequenceClassification, layers: Sequence[LongformerLayer]) -> None:
         super().__init__()
-        self.cls = HalfClsAttention(layer, norm)
-        self.attended = HalfAttended(layer, norm, self.cls.value.exponent, Bounds(self.cls.value.bound))
+        self.embeddings = model.longformer.embeddings
+        self.layers = nn.ModuleList(TokenLayer(layer) for layer in layers)
+        self.windows = [one_sided_window(layer) for layer in layers]
+        self.norm = HalfNorm(layers[-1].output.LayerNorm)
 
-    def forward(self, half: Tensor, padding: Tensor) -> Tensor:
-        """Map a half ``(B, L, D)`` to the CLS row, a half ``(B, 1, D)``."""
-        context = self.cls(half, padding).transpose(1, 2).flatten(2)
-        return cast(Tensor, self.attended(context, half[:, :1]))
+    def forward(self, input_ids: Tensor, positions: Tensor, plans: Mapping[int, BlockPlan], padding: Tensor) -> Tensor:
+        """Map int64 ``(B, L)`` to a half ``(B, L, D)``."""
+        hidden = self.embeddings(input_ids=input_ids, position_ids=positions)
+        for layer, window in zip(self.layers, self.windows, strict=True):
+            hidden = layer(hidden, plans[window], padding)
+        return narrow(hidden, self.norm.exponent)
 
 
 class HalfLongformer(nn.Module):
     """A ``LongformerForSequenceClassification`` in half precision, for inference and export.
 
-    It holds fp16 copies of the weights.
+    It holds fp16 copies of the weights, and the model's own modules where they stay in fp32.
 
     Args:
         model: the checkpoint in fp32; any depth, width, head count, label count and windows.
         block_size: queries in one attention block; a matter of speed alone.
+        fp32_layers: first layers that stay in fp32, and the embeddings with them; never the last layer.
     """
 
-    def __init__(self, model: LongformerForSequenceClassification, block_size: int = DEFAULT_BLOCK) -> None:
+    def __init__(
+        self, model: LongformerForSequenceClassification, block_size: int = DEFAULT_BLOCK, fp32_layers: int = 0
+    ) -> None:
         super().__init__()
         layers = cast("list[LongformerLayer]", list(model.longformer.encoder.layer))
-        self.windows = tuple(int(layer.attention.self.one_sided_attn_window_size) for layer in layers)
+        self.windows = [one_sided_window(layer) for layer in layers[:-1]]
+        self.first_half = fp32_layers
         self.block_size = block_size
         self.padding_idx = cast(int, model.config.pad_token_id)
-        self.embeddings = HalfEmbeddings(model)
+        self.fp32_layers = Fp32Layers(model, layers[:fp32_layers]) if fp32_layers else None
+        self.embeddings = None if fp32_layers else HalfEmbeddings(model)
         token_layers: list[HalfTokenLayer] = []
-        norm = self.embeddings.norm
-        for layer in layers[:-1]:
+        norm = cast("Fp32Layers | HalfEmbeddings", self.fp32_layers or self.embeddings).norm
+        for layer in layers[fp32_layers:-1]:
             token_layers.append(HalfTokenLayer(layer, norm))
             norm = token_layers[-1].attended.norm
         self.token_layers = nn.ModuleList(token_layers)
-        self.last_layer = HalfClsLayer(layers[-1], norm)
+        self.last_exponent = norm.exponent
+        self.last_layer = ClsLayer(layers[-1])
         self.classifier = model.classifier
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Compute logits, fp32 ``(B, labels)``; arguments as those of ``ExportableLongformer``."""
         positions = attention_mask.cumsum(dim=1) * attention_mask + self.padding_idx
-        half = self.embeddings(input_ids, positions)
         padding = padding_bias(attention_mask, torch.float32)[:, None, :]
         plans = {
             window: plan_blocks(attention_mask, window, self.block_size, torch.float32)
-            for window in sorted(set(self.windows[:-1]))
+            for window in sorted(set(self.windows))
         }
-        for layer, window in zip(self.token_layers, self.windows, strict=False):
+        if self.fp32_layers is not None:
+            half = self.fp32_layers(input_ids, positions, plans, padding)
+        else:
+            half = cast(HalfEmbeddings, self.embeddings)(input_ids, positions)
+        for layer, window in zip(self.token_layers, self.windows[self.first_half :], strict=True):
             half = layer(half, plans[window], padding)
-        cls = widen(self.last_layer(half, padding), self.last_layer.attended.norm.exponent)
-        return cast(Tensor, self.classifier(cls))
-
-
-def _context_exponent(layer: LongformerLayer, norm: HalfNorm) -> int:
-    """Return the exponent that local context and that of CLS can both have: they become one tensor."""
-    attention = layer.attention.self
-    values = (HalfLinear(linear, norm.exponent, norm.bounds) for linear in (attention.value, attention.value_global))
-    return max(value.exponent for value in values)
+        return cast(Tensor, self.classifier(self.last_layer(widen(half, self.last_exponent), padding)))

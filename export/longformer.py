@@ -112,6 +112,11 @@ def plan_blocks(attention_mask: Tensor, window: int, block_size: int, dtype: tor
     )
 
 
+def one_sided_window(layer: LongformerLayer) -> int:
+    """Return how far a token of ``layer`` sees to one side."""
+    return int(layer.attention.self.one_sided_attn_window_size)
+
+
 def padding_bias(attention_mask: Tensor, dtype: torch.dtype) -> Tensor:
     """Map ``attention_mask`` (int64 ``(B, L)``) to what is added to scores: ``masked(dtype)`` for padding."""
     return (1 - attention_mask).to(dtype) * masked(dtype)
@@ -233,7 +238,7 @@ class ExportableLongformer(nn.Module):
     def __init__(self, model: LongformerForSequenceClassification, block_size: int = DEFAULT_BLOCK) -> None:
         super().__init__()
         layers = cast("list[LongformerLayer]", list(model.longformer.encoder.layer))
-        self.windows = tuple(int(layer.attention.self.one_sided_attn_window_size) for layer in layers)
+        self.windows = tuple(one_sided_window(layer) for layer in layers)
         self.block_size = block_size
         self.padding_idx = cast(int, model.config.pad_token_id)
         self.embeddings = model.longformer.embeddings

@@ -29,14 +29,16 @@ TRACE_SHAPE: Final = (2, 77)
 """Batch and length of the traced example; any other works as well, since both stay symbols."""
 
 
-def export_onnx(model: LongformerForSequenceClassification, path: Path, precision: FloatPrecision = "fp32") -> None:
+def export_onnx(
+    model: LongformerForSequenceClassification, path: Path, precision: FloatPrecision = "fp32", fp32_layers: int = 0
+) -> None:
     """Write the graph of ``model`` to ``path``, its weights beside it in ``path``.data.
 
     Inputs ``input_ids`` and ``attention_mask`` (int64, batch x length), output ``logits``
     (float32, batch x labels) in either precision. The weights are in a file of their own because a runtime can map
     that into memory instead of parsing it.
     """
-    module = HalfLongformer(model) if precision == "fp16" else ExportableLongformer(model)
+    module = HalfLongformer(model, fp32_layers=fp32_layers) if precision == "fp16" else ExportableLongformer(model)
     dimensions = {0: "batch", 1: "length"}
     with _quiet():
         program = torch.onnx.export(

@@ -125,8 +125,8 @@ def compare(
     """
     results = []
     for case in cases:
-        input_ids, attention_mask = _draw(case, model)
-        expected = _reference(model, input_ids, attention_mask)
+        input_ids, attention_mask = draw_inputs(case, model)
+        expected = reference_logits(model, input_ids, attention_mask)
         actual = runtime.run(input_ids, attention_mask)
         flips = _count_flips(expected, actual, thresholds, tie)
         result = ParityResult(case, float(np.abs(actual - expected).max()), flips)
@@ -183,7 +183,7 @@ def write_report(report: ParityReport, folder: Path, stem: str = "parity") -> tu
     return json_path, table_path
 
 
-def _draw(case: ParityCase, model: LongformerForSequenceClassification) -> tuple[TokenIds, TokenIds]:
+def draw_inputs(case: ParityCase, model: LongformerForSequenceClassification) -> tuple[TokenIds, TokenIds]:
     """Draw a batch: ``<s>``, random ordinary tokens, then padding; ids and mask ``(rows, length)``."""
     config = model.config
     cls, pad = _token(config.bos_token_id), _token(config.pad_token_id)
@@ -205,7 +205,10 @@ def _token(token: int | None) -> int:
     return token
 
 
-def _reference(model: LongformerForSequenceClassification, input_ids: TokenIds, attention_mask: TokenIds) -> Logits:
+def reference_logits(
+    model: LongformerForSequenceClassification, input_ids: TokenIds, attention_mask: TokenIds
+) -> Logits:
+    """Return what ``transformers`` computes in fp32."""
     with torch.inference_mode():
         output = model(input_ids=torch.from_numpy(input_ids), attention_mask=torch.from_numpy(attention_mask))
     logits: Logits = output.logits.numpy()

@@ -35,6 +35,9 @@ from handlers.runtime.tensorrt_cuda import INPUTS, make_log, visible_gpu
 
 PackageName = Literal["tensorrt", "tensorrt_rtx"]
 
+HALF_PRODUCTS: Final = 8
+"""Matrix products of a layer over all of its tokens: of queries, keys, values, scores, context and three more."""
+
 MAX_BATCH: Final = 256
 """Rows in one run: of texts of 16 tokens, what a GPU is full with."""
 
@@ -241,7 +244,8 @@ def build_engine(
     if not parser.parse_from_file(str(graph)):
         raise ExportRefused("\n".join([f"{graph}: TensorRT's parser refuses it:", *parser_errors(parser)]))
     products = count_products(package, network)
-    check_products(products, manifest.precision)
+    half_layers = len(manifest.attention_window) - 1 - manifest.fp32_layers
+    check_products(products, manifest.precision, half_layers)
     config = builder.create_builder_config()
     monitor = _make_monitor(package, progress)
     config.progress_monitor = monitor
@@ -294,14 +298,19 @@ def count_products(package: Any, network: Any) -> Counter[str]:
     return Counter(layer.get_output(0).dtype.name for layer in products)
 
 
-def check_products(products: Counter[str], precision: Precision) -> None:
+def check_products(products: Counter[str], precision: Precision, half_layers: int) -> None:
     """Check that a network multiplies in the precision that it is said to have.
 
+    Args:
+        products: see ``count_products``.
+        precision: of the network.
+        half_layers: layers of an fp16 network that are in fp16.
+
     Raises:
-        ExportRefused: most products of an fp16 network are not in fp16, or one of an fp32 network is.
+        ExportRefused: products of those layers are not in fp16, or one of an fp32 network is.
     """
     half, total = products["HALF"], products.total()
-    if precision == "fp16" and 2 * half <= total:
+    if precision == "fp16" and half < HALF_PRODUCTS * half_layers:
         raise ExportRefused(f"the bundle says fp16, but {half} of {total} matrix products are: export it again")
     if precision == "fp32" and half:
         raise ExportRefused(f"the bundle says fp32, but {half} of {total} matrix products are fp16: export it again")

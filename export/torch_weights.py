@@ -26,6 +26,9 @@ from handlers.runtime.torch_runtime import SPEC_KEY
 DTYPES: Final[dict[Precision, torch.dtype]] = {"fp32": torch.float32, "fp16": torch.float16}
 """Precisions of the torch runtime."""
 
+_EMBEDDINGS: Final = "longformer.embeddings."
+_ENCODER: Final = "longformer.encoder.layer."
+
 
 def write_weights(
     model: LongformerForSequenceClassification,
@@ -33,8 +36,11 @@ def write_weights(
     precision: Precision,
     attention: Attention = "blocks",
     block_size: int = DEFAULT_BLOCK,
+    fp32_layers: int = 0,
 ) -> None:
     """Write ``model`` to ``path`` in ``precision``, with a ``TorchSpec`` in the header.
+
+    ``fp32_layers`` of the first layers stay in fp32, and the embeddings with them.
 
     Raises:
         ExportRefused: the runtime knows no such activation, precision or block, a weight is too large
@@ -46,13 +52,16 @@ def write_weights(
         raise ExportRefused("--attention windowed runs in fp16 alone: add --precision fp16")
     if block_size < 1:
         raise ExportRefused(f"--block-size {block_size}: a block holds at least one query")
-    spec = spec_of(model, attention, block_size)
-    weights = {name: _convert(name, tensor, DTYPES[precision]) for name, tensor in model.state_dict().items()}
+    spec = spec_of(model, attention, block_size, fp32_layers)
+    weights = convert_weights(model, precision, fp32_layers)
     save_file(weights, path, metadata={"format": "pt", SPEC_KEY: spec.model_dump_json()})
 
 
 def spec_of(
-    model: LongformerForSequenceClassification, attention: Attention = "blocks", block_size: int = DEFAULT_BLOCK
+    model: LongformerForSequenceClassification,
+    attention: Attention = "blocks",
+    block_size: int = DEFAULT_BLOCK,
+    fp32_layers: int = 0,
 ) -> TorchSpec:
     """Return what the torch runtime must know of ``model`` besides its weights.
 
@@ -73,7 +82,25 @@ def spec_of(
         activation=cast(Activation, config.hidden_act),
         attention=attention,
         block_size=block_size,
+        fp32_layers=fp32_layers,
     )
+
+
+def convert_weights(
+    model: LongformerForSequenceClassification, precision: Precision, fp32_layers: int = 0
+) -> dict[str, Tensor]:
+    """Return the weights of ``model`` by their names, those of the first ``fp32_layers`` layers in fp32.
+
+    Raises:
+        ExportRefused: a weight is too large for fp16.
+    """
+    kept = [f"{_ENCODER}{index}." for index in range(fp32_layers)]
+    if fp32_layers:
+        kept.append(_EMBEDDINGS)
+    return {
+        name: _convert(name, tensor, torch.float32 if name.startswith(tuple(kept)) else DTYPES[precision])
+        for name, tensor in model.state_dict().items()
+    }
 
 
 def _convert(name: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:

@@ -125,6 +125,7 @@ class Manifest(_Frozen):
         attention_window: tokens of the whole window, one number for each layer.
         special_tokens: ids of ``<s>``, ``</s>`` and padding.
         runtime, precision: what the graph is for.
+        fp32_layers: first layers of an fp16 graph that stay in fp32, and the embeddings with them.
         thresholds: decision threshold of each label, on the calibrated score.
         calibration: name of the calibration in ``calibration.json``, ``none`` before there is one.
         smoke: entries that must come out with their label on top.
@@ -145,6 +146,7 @@ class Manifest(_Frozen):
     special_tokens: SpecialTokens
     runtime: RuntimeName
     precision: Precision
+    fp32_layers: Annotated[int, Field(ge=0)] = 0
     thresholds: dict[str, float]
     calibration: str = "none"
     smoke: tuple[SmokeEntry, ...] = ()

@@ -67,6 +67,8 @@ class TorchSpec(BaseModel):
         activation: of the feed-forward network.
         attention: how to attend, see the module.
         block_size: most queries in a block (``blocks``).
+        fp32_layers: first layers whose weights are in fp32, and the embeddings with them, where the rest is fp16;
+            they attend in ``blocks``.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -78,6 +80,7 @@ class TorchSpec(BaseModel):
     activation: Activation = "gelu"
     attention: Attention = "blocks"
     block_size: Annotated[int, Field(ge=1)] = DEFAULT_BLOCK
+    fp32_layers: Annotated[int, Field(ge=0)] = 0
 
 
 @dataclass(frozen=True)
@@ -118,6 +121,11 @@ class LayerWeights:
     output: Affine
     output_norm: Affine
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the layer computes in."""
+        return self.attended.weight.dtype
+
 
 @dataclass(frozen=True)
 class WindowPlan:
@@ -145,7 +153,7 @@ class TorchLongformer:
     Args:
         spec: how the weights are to be read.
         weights: tensors by the names that ``transformers`` gives them, on the device and in the
-            precision (float32 or float16) to run in.
+            precision (float32 or float16) to run each layer in.
 
     Raises:
         KeyError: a weight is missing.
@@ -187,9 +195,12 @@ class TorchLongformer:
         summed = functional.embedding(input_ids, self._words) + functional.embedding(positions, self._positions)
         hidden = self._norm(summed + self._token_type, self._embedding_norm)
         cls_bias = (1 - attention_mask)[:, None, :] * masked(torch.float32)
-        plans = {window: self._plan(attention_mask, padded, window) for window in set(self._spec.windows[:-1])}
+        plans: dict[tuple[int, torch.dtype], WindowPlan] = {}
         for layer, window in zip(self._layers, self._spec.windows, strict=True):
-            hidden = self._run_layer(layer, hidden, plans.get(window), cls_bias)
+            hidden = hidden.to(layer.dtype)
+            if layer.local is not None and (window, layer.dtype) not in plans:
+                plans[window, layer.dtype] = self._plan(attention_mask, padded, window, layer.dtype)
+            hidden = self._run_layer(layer, hidden, plans.get((window, layer.dtype)), cls_bias)
         pooled = torch.tanh(self._dense(hidden[:, 0]))
         return self._classes(pooled)
 
@@ -226,10 +237,10 @@ class TorchLongformer:
         """Layer norm; torch computes mean, variance and quotient in fp32 for fp16 too."""
         return functional.layer_norm(hidden, norm.weight.shape, norm.weight, norm.bias, self._spec.layer_norm_eps)
 
-    def _plan(self, mask: Tensor, padded: bool, window: int) -> WindowPlan:
-        if self._spec.attention == "windowed":
+    def _plan(self, mask: Tensor, padded: bool, window: int, dtype: torch.dtype) -> WindowPlan:
+        if self._spec.attention == "windowed" and dtype == torch.float16:
             return WindowPlan(window, runs=text_runs(mask))
-        return plan_blocks(mask, padded, window, self._spec.block_size, self._words.dtype)
+        return plan_blocks(mask, padded, window, self._spec.block_size, dtype)
 
 
 def masked(dtype: torch.dtype) -> float:

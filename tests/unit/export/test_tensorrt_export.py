@@ -13,6 +13,7 @@ from export.errors import ExportRefused
 from export.manifests import save_manifest
 from export.progress import Progress
 from export.tensorrt import (
+    HALF_PRODUCTS,
     BuildOptions,
     check_source,
     choose_package,
@@ -179,13 +180,17 @@ def test_an_fp32_graph_is_said_to_give_an_fp32_engine(source: Bundle, package: F
     assert "matrix products of the network: 1 in FLOAT" in said
 
 
+HALVES = (DataType.HALF,) * HALF_PRODUCTS
+"""Products of the one layer in fp16 of a checkpoint with two."""
+
+
 @pytest.mark.parametrize(
     ("precision", "types", "refusal"),
     [
-        ("fp16", (DataType.FLOAT, DataType.HALF), "the bundle says fp16, but 1 of 2 matrix products are"),
+        ("fp16", (DataType.FLOAT, *HALVES[1:]), "the bundle says fp16, but 7 of 8 matrix products are"),
         ("fp16", (DataType.FLOAT,), "the bundle says fp16, but 0 of 1 matrix products are"),
         ("fp32", (DataType.FLOAT, DataType.HALF), "the bundle says fp32, but 1 of 2 matrix products are fp16"),
-        ("fp16", (DataType.FLOAT, DataType.HALF, DataType.HALF), None),
+        ("fp16", (DataType.FLOAT, *HALVES), None),
     ],
 )
 def test_a_network_multiplies_in_the_precision_that_the_bundle_says(
