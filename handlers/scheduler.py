@@ -3,7 +3,9 @@
 A host hands requests over with ``submit`` and asks for what is done with ``collect``; it may do both from one thread.
 In between, engine threads ("lanes") take sub-batches from a ``WaitingLine`` whose order is that of
 ``handlers.core.waiting``: short texts first, none for ever. Decoding, tokenization and decisions stay in the host's
-thread and so go on while the engine runs.
+thread and so go on while the engine runs. Where the engine is idle and all that waits takes no longer than one of
+the host's turns, the host's thread runs it itself: waking another thread for it costs a lone message milliseconds on
+a machine whose cores are taken.
 
 On a CPU there is a second, express lane. It takes inputs of up to ``express_tokens`` while the first lane is inside
 a longer run, so that a message does not wait for a journal to end: the two then share the cores, and the journal
@@ -13,7 +15,7 @@ takes at most twice as long. A runtime on a GPU is never entered twice.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from threading import Condition, Thread
 from typing import Final
 
@@ -34,6 +36,9 @@ _DEADLINE_SHARE: Final = 0.5
 """Share of its deadline for which a text may be overtaken; the rest is for what is before it then."""
 _LATE = "the deadline passed before this text was read; send less at once"
 _FULL = "more is waiting than this replica can read in time; try again, or send the request to another one"
+
+
+NextSubBatch = Callable[[int | None], list[Waiting[Text]]]
 
 
 class Turns:
@@ -117,11 +122,15 @@ class Scheduler:
         with self._changed:
             self._calls[key] = call
             self._admit([text for text in call.texts if not text.is_run])
-            self._changed.notify_all()
 
     def collect(self, seconds: float) -> dict[str, Outcome]:
-        """Return the outcomes of requests that are done, waiting up to ``seconds`` for the first of them."""
+        """Run what waits, or let the lanes; return the outcomes of requests that are done.
+
+        Waits up to ``seconds`` for the first of them, or ``TURN_S`` where it runs something itself.
+        """
+        self._run_here()
         with self._changed:
+            self._changed.notify_all()  # what was submitted and is not run here is for the lanes
             self._changed.wait_for(self._has_done, timeout=seconds)
             self._answer_late()
             done = {key: call for key, call in self._calls.items() if call.is_run}
@@ -143,6 +152,14 @@ class Scheduler:
             self._changed.notify_all()
         for lane in self._lanes:
             lane.join()
+
+    def _run_here(self) -> None:
+        """Run all that waits in place of the main lane, where that lane is idle and no turn gets longer by it."""
+        with self._changed:
+            is_short = 0.0 < self._line.seconds <= TURN_S  # 0 also where the pace is not known yet
+            batch = self._take(None) if is_short and None not in self._began else []
+        while batch:
+            batch = self._run(None, batch, self._take)
 
     # Under the lock.
 
@@ -170,44 +187,57 @@ class Scheduler:
 
     def _next(self, longest: int | None) -> list[Waiting[Text]]:
         """Return the next sub-batch of a lane; the express lane has one only beside a run that is not for it."""
-        if longest is not None and self._main_run_tokens <= longest:
+        if longest in self._began or (longest is not None and self._main_run_tokens <= longest):
             return []
         self._answer_late()  # its host hears of it in its next turn
         return self._line.take(longest)
 
-    def _begin(self, longest: int | None) -> list[Waiting[Text]]:
+    def _take(self, longest: int | None) -> list[Waiting[Text]]:
+        """Return the next sub-batch of a lane, which is inside its run from here on; an empty one if there is none."""
+        batch = self._next(longest)
+        if batch:
+            self._began[longest] = self._clock()
+            if longest is None:
+                self._main_run_tokens = max(waiting.tokens for waiting in batch)
+                self._changed.notify_all()  # the express lane may have something to do from here on
+        return batch
+
+    def _await(self, longest: int | None) -> list[Waiting[Text]]:
         """Wait for the next sub-batch of a lane, and return it; an empty one is the end."""
         while not self._closed:
-            if batch := self._next(longest):
-                self._began[longest] = self._clock()
-                if longest is None:
-                    self._main_run_tokens = max(waiting.tokens for waiting in batch)
-                    self._changed.notify_all()  # the express lane may have something to do from here on
+            if batch := self._take(longest):
                 return batch
             self._changed.wait()
         return []
 
-    def _end(self, batch: list[Waiting[Text]], rows: list[list[float] | LanternError], seconds: float) -> None:
+    def _end(
+        self, longest: int | None, batch: list[Waiting[Text]], rows: list[list[float] | LanternError], seconds: float
+    ) -> None:
         now = self._clock()
+        del self._began[longest]
+        if longest is None:
+            self._main_run_tokens = 0
+            self._pace.learn(max(waiting.tokens for waiting in batch) * len(batch), seconds)
         for waiting, row in zip(batch, rows, strict=True):
             waiting.owner.take_row(waiting.index, row)
             if isinstance(row, LanternError):
                 self._line.forget(waiting.owner)
         for text in {id(waiting.owner): waiting.owner for waiting in batch}.values():
-            text.note_run(seconds, now)
+            text.note_run(seconds, now, [waiting.tokens for waiting in batch])
 
-    # The lanes' own threads.
+    # Outside the lock.
+
+    def _run(self, longest: int | None, batch: list[Waiting[Text]], then: NextSubBatch) -> list[Waiting[Text]]:
+        """Run a sub-batch of a lane, and return what ``then`` finds after it."""
+        rows, seconds = self._pipeline.run_sub_batch([waiting.owner.inputs[waiting.index] for waiting in batch])
+        with self._changed:
+            self._end(longest, batch, rows, seconds)
+            self._changed.notify_all()
+            return then(longest)
 
     def _work(self, longest: int | None) -> None:
+        """Live as a lane, in a thread of its own."""
         with self._changed:
-            batch = self._begin(longest)
+            batch = self._await(longest)
         while batch:
-            rows, seconds = self._pipeline.run_sub_batch([waiting.owner.inputs[waiting.index] for waiting in batch])
-            with self._changed:
-                self._end(batch, rows, seconds)
-                del self._began[longest]
-                if longest is None:
-                    self._main_run_tokens = 0
-                    self._pace.learn(max(waiting.tokens for waiting in batch) * len(batch), seconds)
-                self._changed.notify_all()
-                batch = self._begin(longest)
+            batch = self._run(longest, batch, self._await)

@@ -91,6 +91,11 @@ class WaitingLine(Generic[Owner]):
     def __len__(self) -> int:
         return len(self._line)
 
+    @property
+    def seconds(self) -> float:
+        """Seconds of work that wait."""
+        return sum(waiting.cost for waiting in self._line)
+
     def join(self, owner: Owner, inputs: Sequence[int], now: float, deadline: float) -> None:
         """Put the inputs of one text into the line.
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Event as Flag
+from threading import current_thread
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from handlers.core.errors import RETRY_AFTER_S
-from handlers.core.events import BatchDone, Event, SubBatchDone
+from handlers.core.events import Event, RequestDone, SubBatchDone
 from handlers.core.settings import Settings
 from handlers.core.wire import Outcome, RawRequest
 from handlers.pipeline import Pipeline, ServedModel
@@ -36,12 +37,14 @@ class HeldRuntime:
         self._runtime, self._let_go, self._fault = runtime, let_go, fault
         self.inside = Flag()
         self.lengths: list[int] = []
+        self.threads: list[str] = []
 
     def prepare(self, lengths: Sequence[int]) -> None:
         self._runtime.prepare(lengths)
 
     def run(self, input_ids: TokenIds, attention_mask: TokenIds) -> Logits:
         self.lengths.append(input_ids.shape[1])
+        self.threads.append(current_thread().name)
         if input_ids.shape[1] > 100:
             self.inside.set()
             assert self._let_go.wait(PATIENCE_S)
@@ -73,6 +76,7 @@ class Held:
     def begin_long(self, key: str = "long") -> None:
         """Submit a long text and wait until it is being run."""
         self.submit(key, LONG)
+        assert self.scheduler.collect(0.0) == {}
         assert self.runtime.inside.wait(PATIENCE_S)
 
 
@@ -172,6 +176,38 @@ def test_a_short_text_is_answered_while_a_long_one_is_run(hold: Callable[..., He
     assert held.scheduler.in_flight == {"long"}
     held.let_go.set()
     assert held.collect("long")["long"].status == 200
+
+
+def test_what_is_run_within_a_turn_is_run_in_the_thread_of_the_host(hold: Callable[..., Held]) -> None:
+    held = hold()
+    held.scheduler._pace.learn(1000, TURN_S)
+    for key in ("one", "two"):
+        held.submit(key, SHORT)
+
+    assert held.scheduler.collect(0.0).keys() == {"one", "two"}
+    assert held.runtime.threads == [current_thread().name]
+
+
+@pytest.mark.parametrize("seconds", [0.0, 1.01 * TURN_S], ids=["not known", "longer than a turn"])
+def test_what_may_take_longer_than_a_turn_is_run_by_a_lane(seconds: float, hold: Callable[..., Held]) -> None:
+    held = hold()
+    held.scheduler._pace.learn(12, seconds)
+    held.submit("one", SHORT)
+
+    assert held.collect("one")["one"].status == 200
+    assert held.runtime.threads == ["lantern-engine"]
+
+
+def test_the_host_runs_nothing_beside_the_main_lane_that_has_no_express_lane(hold: Callable[..., Held]) -> None:
+    held = hold(express_tokens=0)
+    held.begin_long()
+    held.scheduler._pace.learn(1000, TURN_S)
+    held.submit("short", SHORT)
+
+    assert held.scheduler.collect(0.0) == {}
+    held.let_go.set()
+    assert held.collect("short")["short"].status == 200
+    assert set(held.runtime.threads) == {"lantern-engine"}
 
 
 def test_without_an_express_lane_a_short_text_waits_for_one_run_only(hold: Callable[..., Held]) -> None:
@@ -280,7 +316,7 @@ def test_the_wait_is_reported_with_the_answer_and_as_an_event(hold: Callable[...
     outcome = held.collect("long", "short")["short"]
 
     assert json.loads(outcome.body)["timing_ms"]["queue"] == 3000.0
-    waits = [wait for event in held.events if isinstance(event, BatchDone) for wait in event.queue_s]
+    waits = [text.queue_s for event in held.events if isinstance(event, RequestDone) for text in event.texts]
     assert 3.0 in waits
 
 
