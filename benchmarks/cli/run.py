@@ -33,6 +33,7 @@ EXIT_CODES: Final = {
     "server_not_ready": 4,
     "server_died": 5,
     "client_limited": 6,
+    "refused": 2,
     "workload_unsatisfiable": 7,
     "out_of_time": 8,
     "above_range": 9,
@@ -62,8 +63,8 @@ exit status:
   0 the capacity was found (or the course was measured and held); 3 the SLO is met at no rate; 4 the server was not
   ready; 5 it died; 6 the client was the limit; 7 the workload cannot be satisfied; 8 time was up before the capacity
   was found; 9 --max-rate held, so the capacity is higher; 10 a regression against --compare, 11 nothing in common with
-  it; 12 a course missed the SLO; 130 Ctrl-C; 2 a wrong option or file. Of several configurations the first that is not
-  0 counts.
+  it; 12 a course missed the SLO; 130 Ctrl-C; 2 an option or a file was refused. Of several configurations the first
+  that is not 0 counts.
 """
 
 
@@ -168,8 +169,7 @@ def _run(options: argparse.Namespace, command: str, progress: Progress) -> int:
     try:
         request = _request(options)
     except BenchmarkError as error:
-        writer.keep(_refused(options, command, error))
-        raise
+        return writer.finish(_refused(options, command, error))
     settings = _settings(options)
     with StopRequest() as stop:
         session = Session(
@@ -319,8 +319,10 @@ def _refused(options: argparse.Namespace, command: str, error: BenchmarkError) -
     """Return a result that says why nothing was measured: scripts find a report in any case."""
     from benchmarks.load import provenance
     from benchmarks.load.results import Configuration, ConfigurationResult, Outcome, RunResult
+    from benchmarks.load.workload import WorkloadError
 
-    outcome = Outcome(verdict="workload_unsatisfiable", reason=str(error))
+    about_workload = isinstance(error, WorkloadError)
+    outcome = Outcome(verdict="workload_unsatisfiable" if about_workload else "refused", reason=str(error))
     return RunResult(
         generated_at=datetime.now(UTC).isoformat(timespec="seconds"),
         command=command,

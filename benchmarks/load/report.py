@@ -34,6 +34,7 @@ HEADLINES: Final[dict[Verdict, str]] = {
     "client_limited": "The client was the limit, not the server",
     "server_not_ready": "The server was not ready",
     "server_died": "The server died under load",
+    "refused": "Nothing was measured: what was asked for was refused",
     "workload_unsatisfiable": "The workload cannot be satisfied",
     "out_of_time": "Time was up before the capacity was found",
     "interrupted": "Stopped before its end",

@@ -29,6 +29,7 @@ Verdict = Literal[
     "client_limited",
     "server_not_ready",
     "server_died",
+    "refused",
     "workload_unsatisfiable",
     "out_of_time",
     "interrupted",

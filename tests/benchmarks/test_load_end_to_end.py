@@ -195,7 +195,8 @@ def test_a_server_that_dies_half_way_ends_the_run_and_not_the_report(
     ("arguments", "status", "verdict", "words"),
     [
         (["--url=http://127.0.0.1:9", "--grpc=127.0.0.1:9", "--ready-timeout=0.1"], 4, "server_not_ready", "rest"),
-        (["--url=http://192.0.2.1:80", "--grpc=127.0.0.1:9"], 2, "workload_unsatisfiable", "--allow-remote"),
+        (["--url=http://192.0.2.1:80", "--grpc=127.0.0.1:9"], 2, "refused", "--allow-remote"),
+        (["--url=http://127.0.0.1:9"], 7, "workload_unsatisfiable", "--grpc"),
     ],
 )
 def test_what_cannot_be_measured_ends_with_a_report_that_says_so(
