@@ -20,7 +20,7 @@ from handlers.core.errors import StartupError
 from handlers.core.policy_model import load_policy
 from handlers.core.settings import Settings, parse_settings
 from handlers.escalation import POLICY_FILE
-from handlers.runtime.bundle import Bundle, verify_bundle
+from handlers.runtime.bundle import Bundle, sha256_file, verify_bundle
 
 ENTRY: Final = "torchserve_entry.py"
 CONFIG: Final = Path("config") / "model-config.yaml"
@@ -43,7 +43,7 @@ class ArchiveOptions:
 def build_archive(bundle: Bundle, store: Path, options: ArchiveOptions) -> Path:
     """Pack ``bundle`` and the ``handlers`` package into ``store``.
 
-    The archive appears in the store only when it is complete.
+    The archive appears in the store only when it is complete, and its digest after it, as ``NAME.mar.sha256``.
 
     Raises:
         ExportRefused: the bundle fails its manifest or the parity gate, a setting is wrong, or
@@ -58,7 +58,19 @@ def build_archive(bundle: Bundle, store: Path, options: ArchiveOptions) -> Path:
         work = Path(folder)
         _stage(bundle, work / "files", options)
         _run_archiver(work, options)
-        return (work / f"{options.name}.mar").replace(store / f"{options.name}.mar")
+        return _publish(work / f"{options.name}.mar", store)
+
+
+def _publish(built: Path, store: Path) -> Path:
+    """Move the archive into the store. There is never the digest of another archive beside one: rather none."""
+    digest = f"{sha256_file(built)}  {built.name}\n"
+    beside = store / f"{built.name}.sha256"
+    beside.unlink(missing_ok=True)
+    archive = built.replace(store / built.name)
+    unfinished = built.with_name(beside.name)
+    unfinished.write_text(digest, encoding="ascii")
+    unfinished.replace(beside)
+    return archive
 
 
 def _stage(bundle: Bundle, stage: Path, options: ArchiveOptions) -> None:

@@ -18,7 +18,7 @@ import json
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -77,10 +77,9 @@ class Gate:
         if self.run_dir is None:
             return
         folder = self.run_dir / REPORTS_FOLDER
-        folder.mkdir(exist_ok=True)
         unfinished = folder / f".{os.getpid()}.partial"
-        unfinished.write_text(
-            json.dumps({"pid": os.getpid(), "state": state, "message": message, "at": time.time()}),
-            encoding="utf-8",
-        )
-        unfinished.replace(folder / f"{os.getpid()}.json")
+        report = {"pid": os.getpid(), "state": state, "message": message, "at": time.time()}
+        with suppress(OSError):  # a disk that is full, perhaps of logs, must not keep a worker from serving
+            folder.mkdir(exist_ok=True)
+            unfinished.write_text(json.dumps(report), encoding="utf-8")
+            unfinished.replace(folder / f"{os.getpid()}.json")

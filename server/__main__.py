@@ -10,6 +10,8 @@ from typing import Final
 
 from server.endpoints import PortOverrides
 from server.errors import ExitCode, ServerError
+from server.logs import LogFormat, LogSettings, LogTarget, json_line
+from server.preflight import parse_sha256
 from server.readiness import why_not_ready
 from server.rundir import RunDir
 from server.settings import StartSettings
@@ -28,7 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return int(_run(chosen))
     except ServerError as error:
-        print(f"server: {error}", file=sys.stderr)
+        as_json = getattr(chosen, "log_format", None) is LogFormat.JSON
+        print(json_line("ERROR", "server", str(error)) if as_json else f"server: {error}", file=sys.stderr)
         return int(error.code)
 
 
@@ -52,15 +55,22 @@ def _start_settings(chosen: argparse.Namespace, run_dir: RunDir) -> StartSetting
         model=chosen.model,
         config=chosen.config.absolute(),
         run_dir=run_dir,
+        logs=LogSettings(chosen.log_format, chosen.log_to),
+        archive_sha256=chosen.archive_sha256,
         ports=PortOverrides(
             http=chosen.http_port,
             management=chosen.management_port,
             metrics=chosen.metrics_port,
             grpc=chosen.grpc_port,
             grpc_management=chosen.grpc_management_port,
+            health=chosen.health_port,
+            bind=chosen.bind,
         ),
         startup_timeout=chosen.startup_timeout,
         drain_timeout=chosen.drain_timeout,
+        drain_grace=chosen.drain_grace,
+        hang_timeout=chosen.hang_timeout,
+        recovery_timeout=chosen.recovery_timeout,
     )
 
 
@@ -86,15 +96,41 @@ def _add_start(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     command.add_argument(
         "--archive", type=Path, default=Path("model_store/sentiment.mar"), help="model archive (default: %(default)s)"
     )
+    command.add_argument(
+        "--archive-sha256",
+        type=_sha256,
+        metavar="HEX",
+        help="refuse any other archive than the one of this digest (default: that in ARCHIVE.sha256, where it exists)",
+    )
     command.add_argument("--model", default="sentiment", help="name in the URL of predictions (default: %(default)s)")
     command.add_argument(
         "--config", type=Path, default=Path("config.properties"), help="TorchServe properties (default: %(default)s)"
     )
     _add_run_dir(command)
-    for name in ("http", "management", "metrics", "grpc", "grpc-management"):
+    for name in ("http", "management", "metrics", "grpc", "grpc-management", "health"):
         command.add_argument(
             f"--{name}-port", type=_port, metavar="PORT", help=f"{name} port (default: that of --config)"
         )
+    command.add_argument(
+        "--bind",
+        metavar="HOST",
+        help="host of REST, gRPC, metrics and health, such as 0.0.0.0 in a container; management stays on loopback "
+        "(default: those of --config)",
+    )
+    command.add_argument(
+        "--log-format",
+        type=LogFormat,
+        choices=list(LogFormat),
+        default=LogFormat.TEXT,
+        help="lines for people, or one JSON object a line (default: %(default)s)",
+    )
+    command.add_argument(
+        "--log-to",
+        type=LogTarget,
+        choices=list(LogTarget),
+        default=LogTarget.FILES,
+        help="files in the run folder, or standard output as well, where the files are small (default: %(default)s)",
+    )
     command.add_argument(
         "--startup-timeout",
         type=_seconds,
@@ -108,6 +144,28 @@ def _add_start(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         default=30.0,
         metavar="S",
         help="seconds for requests in flight at a stop (default: %(default)s)",
+    )
+    command.add_argument(
+        "--drain-grace",
+        type=_seconds,
+        default=0.0,
+        metavar="S",
+        help="seconds at a stop in which it is not ready but still serves, for gateways to find out; "
+        "the drain begins after it (default: %(default)s)",
+    )
+    command.add_argument(
+        "--hang-timeout",
+        type=_seconds,
+        default=20.0,
+        metavar="S",
+        help="seconds after which a worker that hangs is killed, and started anew (default: %(default)s)",
+    )
+    command.add_argument(
+        "--recovery-timeout",
+        type=_seconds,
+        default=120.0,
+        metavar="S",
+        help="seconds after which a server that does not get ready again ends itself (default: %(default)s)",
     )
 
 
@@ -145,6 +203,13 @@ def _add_run_dir(command: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="pid file, logs, flags (default: %(default)s)",
     )
+
+
+def _sha256(text: str) -> str:
+    try:
+        return parse_sha256(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _port(text: str) -> int:

@@ -6,22 +6,29 @@ import sys
 import time
 from typing import Final, TextIO
 
+from server.logs import LogFormat, json_line
+
 _TERMINAL_INTERVAL: Final = 1.0
 _LOG_INTERVAL: Final = 10.0
 
 
 class Console:
-    """Plain lines, and progress that rewrites one line on a terminal and is rare elsewhere.
+    """Plain lines, and progress that rewrites one line on a terminal and is rare elsewhere; or JSON lines.
 
     Writing never fails: when the terminal is gone, the drain must still go on.
     """
 
-    def __init__(self, stream: TextIO | None = None) -> None:
+    def __init__(self, stream: TextIO | None = None, log_format: LogFormat = LogFormat.TEXT) -> None:
         self._stream = stream or sys.stderr
-        self._terminal = self._stream.isatty()
+        self._format = log_format
+        self._terminal = self._stream.isatty() and log_format is LogFormat.TEXT
         self._started = time.monotonic()
         self._last_progress = self._started
         self._unfinished_line = False
+
+    def restarted(self) -> Console:
+        """Return one like it whose time begins now."""
+        return Console(self._stream, self._format)
 
     @property
     def elapsed(self) -> float:
@@ -30,7 +37,8 @@ class Console:
 
     def line(self, text: str) -> None:
         """Print one line."""
-        self._write(f"{self._erase()}{text}\n")
+        shown = json_line("INFO", "server", text) if self._format is LogFormat.JSON else text
+        self._write(f"{self._erase()}{shown}\n")
         self._unfinished_line = False
 
     def progress(self, text: str) -> None:

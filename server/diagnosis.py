@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from handlers.gate import STATE_FAILED
+from server.logs import text_lines
 from server.rundir import RunDir
 
 # What TorchServe's worker prints before the traceback of an exception that ends it.
@@ -98,6 +99,7 @@ def _first_complaint(path: Path) -> str | None:
 
 def _lines(path: Path) -> list[str]:
     try:
-        return path.read_text(encoding="utf-8", errors="replace").splitlines()
+        content = path.read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
         return []
+    return [text for line in content.splitlines() for text in text_lines(line)]

@@ -1,4 +1,4 @@
-"""The five addresses that TorchServe listens on: where they come from and what changes them."""
+"""The addresses that are listened on, TorchServe's five and health: where they come from and what changes them."""
 
 from __future__ import annotations
 
@@ -41,39 +41,54 @@ class Endpoints:
     metrics: Endpoint
     grpc: Endpoint
     grpc_management: Endpoint
+    health: Endpoint
 
     def all(self) -> tuple[Endpoint, ...]:
         """Return the listeners in a stable order."""
-        return (self.http, self.management, self.metrics, self.grpc, self.grpc_management)
+        return (self.http, self.management, self.metrics, self.grpc, self.grpc_management, self.health)
 
 
 @dataclass(frozen=True)
 class PortOverrides:
-    """Ports from the command line; ``None`` keeps that of the configuration file."""
+    """Ports from the command line; ``None`` keeps that of the configuration file.
+
+    ``bind`` is the host of every listener but management, which stays where it is.
+    """
 
     http: int | None = None
     management: int | None = None
     metrics: int | None = None
     grpc: int | None = None
     grpc_management: int | None = None
+    health: int | None = None
+    bind: str | None = None
 
     def apply(self, properties: Mapping[str, str]) -> dict[str, str]:
-        """Return a copy of ``properties`` that listens on these ports; hosts stay as they are."""
+        """Return a copy of ``properties`` that listens on these ports, and on ``bind`` where that is given."""
         changed = dict(properties)
-        for name, port in (("http", self.http), ("management", self.management), ("metrics", self.metrics)):
-            if port is not None:
-                key, default = _HTTP_ADDRESSES[name]
-                changed[key] = _with_port(key, properties.get(key, default), port)
-        for name, port in (("grpc", self.grpc), ("grpc_management", self.grpc_management)):
-            if port is not None:
-                changed[_GRPC_ADDRESSES[name][1]] = str(port)
+        for name, (key, default) in _HTTP_ADDRESSES.items():
+            host, port = _split_http(key, properties.get(key, default))
+            chosen: int | None = getattr(self, name)
+            changed[key] = _http_address(self._host(name, host), port if chosen is None else chosen)
+        for name, (host_key, port_key, _) in _GRPC_ADDRESSES.items():
+            changed[host_key] = self._host(name, properties.get(host_key, _LOOPBACK))
+            chosen = getattr(self, name)
+            if chosen is not None:
+                changed[port_key] = str(chosen)
         return changed
 
+    def _host(self, name: str, configured: str) -> str:
+        return configured if self.bind is None or name in _MANAGEMENT else self.bind
 
+
+HEALTH_ADDRESS: Final = "health_address"
+_LOOPBACK: Final = "127.0.0.1"
+_MANAGEMENT: Final = ("management", "grpc_management")
 _HTTP_ADDRESSES: Final = {
     "http": ("inference_address", "http://127.0.0.1:8080"),
     "management": ("management_address", "http://127.0.0.1:8081"),
     "metrics": ("metrics_address", "http://127.0.0.1:8082"),
+    "health": (HEALTH_ADDRESS, "http://127.0.0.1:8083"),
 }
 _GRPC_ADDRESSES: Final = {
     "grpc": ("grpc_inference_address", "grpc_inference_port", "7070"),
@@ -94,6 +109,7 @@ def from_properties(properties: Mapping[str, str]) -> Endpoints:
         metrics=_http_endpoint("metrics", properties),
         grpc=_grpc_endpoint("grpc", properties),
         grpc_management=_grpc_endpoint("grpc_management", properties),
+        health=_http_endpoint("health", properties),
     )
     _require_distinct(endpoints)
     _require_loopback(endpoints.management)
@@ -110,7 +126,7 @@ def _http_endpoint(name: str, properties: Mapping[str, str]) -> Endpoint:
 def _grpc_endpoint(name: str, properties: Mapping[str, str]) -> Endpoint:
     host_key, port_key, default = _GRPC_ADDRESSES[name]
     port = _port_number(port_key, properties.get(port_key, default))
-    host = properties.get(host_key, "127.0.0.1")
+    host = properties.get(host_key, _LOOPBACK)
     return Endpoint(host, port, f"--{name.replace('_', '-')}-port", port_key)
 
 
@@ -124,8 +140,7 @@ def _split_http(key: str, address: str) -> tuple[str, int]:
     return parts.hostname, _port_number(key, parts.netloc.rpartition(":")[2])
 
 
-def _with_port(key: str, address: str, port: int) -> str:
-    host, _ = _split_http(key, address)
+def _http_address(host: str, port: int) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 

@@ -1,51 +1,111 @@
-"""A fault of TorchServe 0.12.0 that is mended before it is started, as no setting avoids it.
+"""Faults of TorchServe 0.12.0 that are mended before it is started, as no setting avoids them.
 
-With continuous batching, ``Model.pollInferJob`` takes a customised description (``GET /models/NAME?customized=true``
+A class gets a few other bytes, in a copy that comes before TorchServe's own on the class path.
+
+``Model.pollInferJob``: with continuous batching it takes a customised description (``GET /models/NAME?customized=true``
 on the management port) into the batch and puts it back at the head of the queue as well, because it asks whether the
 batch is empty after it has put it there. The worker then answers that one job for ever, and nothing else. Here the
-question is dropped: the class gets three other bytes, in a copy that comes before TorchServe's own on the class path.
+question is dropped.
+
+``InferenceRequestHandler.parseRequest``: it reads the fields of forms, of which the handler accepts none, and where one
+cannot be read the answer is 500 and the log quotes the field: a writer's text. Here no body is taken for a form; the
+handler gets it as it came, and refuses its content type.
+
+``InferenceImpl.streamPredictions`` and ``streamPredictions2``: the answer to the first, which nothing streams, ends the
+worker with all that it holds; one call of the second, where no model is stateful, ends the thread that speaks to the
+worker, which is never ready again and still said to be. Here they have other names, so that gRPC answers
+``UNIMPLEMENTED``.
 """
 
 from __future__ import annotations
 
 import hashlib
 import zipfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from server.errors import ExitCode, ServerError
 
-CLASS: Final = "org/pytorch/serve/wlm/Model.class"
-SHA256: Final = "7c5523f1fe77fe79aa32665469e17725e70518692abcf4987989ef72f10d4cff"
-"""Of the class in TorchServe 0.12.0."""
-_ASKED: Final = bytes.fromhex("b901ec0100990012")
-"""``invokeinterface Map.isEmpty``; ``ifeq`` to where the job is put back."""
-_NOT_ASKED: Final = bytes.fromhex("b901ec0100570000")
-"""``invokeinterface Map.isEmpty``; ``pop``, ``nop``, ``nop``: on to where the batch is complete."""
 
+@dataclass(frozen=True)
+class Mend:
+    """What is changed in one class.
 
-def mend(original: bytes) -> bytes:
-    """Return the class without the fault.
-
-    Raises:
-        ServerError: it is not the class of TorchServe 0.12.0.
+    Attributes:
+        name: the class file in the jar.
+        sha256: of the class in TorchServe 0.12.0.
+        changes: bytes that are there once, and those that take their place.
     """
-    if hashlib.sha256(original).hexdigest() != SHA256 or original.count(_ASKED) != 1:
-        raise ServerError(
-            ExitCode.CONFIG_INVALID,
-            f"{CLASS} is not that of TorchServe 0.12.0, which this server was made for; install requirements/serve.txt",
-        )
-    return original.replace(_ASKED, _NOT_ASKED)
+
+    name: str
+    sha256: str
+    changes: tuple[tuple[bytes, bytes], ...]
+
+    def apply(self, original: bytes) -> bytes:
+        """Return the class without the fault.
+
+        Raises:
+            ServerError: it is not the class of TorchServe 0.12.0.
+        """
+        if hashlib.sha256(original).hexdigest() != self.sha256:
+            raise ServerError(
+                ExitCode.CONFIG_INVALID,
+                f"{self.name} is not that of TorchServe 0.12.0, which this server was made for; "
+                "install requirements/serve.txt",
+            )
+        mended = original
+        for faulty, replacement in self.changes:
+            mended = mended.replace(faulty, replacement)
+        return mended
+
+
+DESCRIPTION_TWICE: Final = Mend(
+    "org/pytorch/serve/wlm/Model.class",
+    "7c5523f1fe77fe79aa32665469e17725e70518692abcf4987989ef72f10d4cff",
+    (
+        (
+            # invokeinterface Map.isEmpty; ifeq to where the job is put back
+            bytes.fromhex("b901ec0100 990012"),
+            # invokeinterface Map.isEmpty; pop, nop, nop: on to where the batch is complete
+            bytes.fromhex("b901ec0100 570000"),
+        ),
+    ),
+)
+FORMS_READ: Final = Mend(
+    "org/pytorch/serve/http/api/rest/InferenceRequestHandler.class",
+    "915ac25d1f8a2360181528aa8eabd3c769ebd807d54798f0bce9bc934213eb93",
+    (
+        (
+            # aload_1; invokestatic isMultipart; ifne to the form; then, on (form-urlencoded, mime type),
+            # contentEqualsIgnoreCase; ifeq to the plain body
+            bytes.fromhex("2b b80190 9a000e b20196 1905 b6019c 990070"),
+            # nop seven times; (the same two); pop, pop, iconst_0; ifeq to the plain body
+            bytes.fromhex("00 000000 000000 b20196 1905 575703 990070"),
+        ),
+    ),
+)
+STREAMS_SERVED: Final = Mend(
+    "org/pytorch/serve/grpcimpl/InferenceImpl.class",
+    "8b85e06f700eeb9dc6e595307bcaf38c67209883a08dcd09039f72f1462e36cc",
+    # names in the constant pool, after their lengths
+    (
+        (b"\x00\x11streamPredictions", b"\x00\x11notStreamedEither"),
+        (b"\x00\x12streamPredictions2", b"\x00\x12notStreamedEither2"),
+    ),
+)
+MENDS: Final = (DESCRIPTION_TWICE, FORMS_READ, STREAMS_SERVED)
 
 
 def write_mended(jar: Path, folder: Path) -> None:
     """Write what is mended of ``jar`` below ``folder``, which goes before it on the class path.
 
     Raises:
-        ServerError: as for ``mend``.
+        ServerError: as for ``Mend.apply``.
     """
     with zipfile.ZipFile(jar) as archive:
-        mended = mend(archive.read(CLASS))
-    target = folder / CLASS
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_bytes(mended)
+        mended = {mend.name: mend.apply(archive.read(mend.name)) for mend in MENDS}
+    for name, content in mended.items():
+        target = folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content)

@@ -18,9 +18,10 @@ class ModelMissingError(Exception):
 
 @dataclass(frozen=True)
 class ModelDescription:
-    """The workers and the queue of a model; ``max_batch_delay`` in seconds."""
+    """The workers, the processes that they run in, and the queue of a model; ``max_batch_delay`` in seconds."""
 
     workers: tuple[str, ...]
+    pids: tuple[int, ...]
     min_workers: int
     pending: int
     max_batch_delay: float
@@ -44,14 +45,14 @@ class CanaryAnswer:
     final: bool = False
 
 
-def describe(authority: str, model: str) -> ModelDescription | None:
+def describe(authority: str, model: str, timeout: float = _DESCRIBE_SECONDS) -> ModelDescription | None:
     """Return the description of ``model``, or ``None`` while management at ``authority`` does not answer.
 
     Raises:
         ModelMissingError: management answers and has no such model.
     """
     try:
-        status, body = _request(authority, "GET", f"/models/{model}", None, _DESCRIBE_SECONDS)
+        status, body = _request(authority, "GET", f"/models/{model}", None, timeout)
     except (OSError, http.client.HTTPException):
         return None
     if status == 404:
@@ -59,6 +60,28 @@ def describe(authority: str, model: str) -> ModelDescription | None:
     if status != 200:
         return None
     return _parse_description(json.loads(body)[0])
+
+
+def why_unready(authority: str, timeout: float) -> str:
+    """Return why ``/readyz`` says that the server is not ready, or an empty text when it is."""
+    try:
+        status, body = _request(authority, "GET", "/readyz", None, timeout)
+    except (OSError, http.client.HTTPException):
+        return "its health endpoint does not answer"
+    return "" if status == 200 else str(json.loads(body)["reason"])
+
+
+def ask_worker(authority: str, model: str, timeout: float) -> bool:
+    """Let a worker describe itself, and return whether anything came back.
+
+    This goes through TorchServe's queue and the worker's own loop like a request, but it is no prediction: nothing is
+    run, decided or recorded.
+    """
+    try:
+        _request(authority, "GET", f"/models/{model}?customized=true", None, timeout)
+    except (OSError, http.client.HTTPException):
+        return False
+    return True
 
 
 def ask_canary(authority: str, model: str, timeout: float) -> CanaryAnswer:
@@ -89,6 +112,7 @@ def _request(authority: str, method: str, path: str, body: bytes | None, timeout
 def _parse_description(described: dict[str, Any]) -> ModelDescription:
     return ModelDescription(
         workers=tuple(str(worker["status"]) for worker in described.get("workers", ())),
+        pids=tuple(int(worker["pid"]) for worker in described.get("workers", ()) if int(worker.get("pid", 0)) > 0),
         min_workers=int(described.get("minWorkers", 1)),
         pending=int(described["jobQueueStatus"]["pendingRequests"]),
         max_batch_delay=float(described.get("maxBatchDelay", 0)) / 1000,

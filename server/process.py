@@ -22,7 +22,6 @@ from server.errors import ExitCode, ServerError
 from server.rundir import RunDir
 from server.settings import StartSettings
 
-LOG_CONFIG: Final = Path(__file__).with_name("log4j2.xml")
 _PR_SET_PDEATHSIG: Final = 1
 _WORKERS_END_SECONDS: Final = 3.0
 _KILL_SECONDS: Final = 5.0
@@ -45,7 +44,7 @@ def command(java: Path, settings: StartSettings, properties: Mapping[str, str]) 
         f"-XX:ErrorFile={run_dir.logs / 'java-crash.log'}",
         f"-Dmodel_server_home={site}",
         f"-Djava.io.tmpdir={run_dir.temp}",
-        f"-Dlog4j.configurationFile={LOG_CONFIG.as_uri()}",
+        f"-Dlog4j.configurationFile={run_dir.log_config.as_uri()}",
         "-cp",
         os.pathsep.join([str(run_dir.mended), str(site / "ts" / "frontend" / "*")]),
         "org.pytorch.serve.ModelServer",
@@ -78,6 +77,8 @@ def environment(inherited: Mapping[str, str], run_dir: RunDir) -> dict[str, str]
         "TMP": temp,
         RUN_DIR_VARIABLE: str(run_dir.path),
         "TOKENIZERS_PARALLELISM": inherited.get("TOKENIZERS_PARALLELISM", "false"),
+        # From 1.29 on, ONNX Runtime reports models and machine to its maker unless this is there when it is loaded.
+        "ORT_DISABLE_TELEMETRY": "1",
         "PYTHONUNBUFFERED": "1",
     }
 
@@ -93,14 +94,19 @@ class JavaServer:
         self._process = process
 
     @classmethod
-    def start(cls, arguments: list[str], environment: Mapping[str, str], run_dir: RunDir) -> JavaServer:
-        """Start Java in the run folder, where no `handlers` package lies; what it prints goes to ``java.log``."""
+    def start(
+        cls, arguments: list[str], environment: Mapping[str, str], run_dir: RunDir, stdout: int | None = None
+    ) -> JavaServer:
+        """Start Java in the run folder, where no `handlers` package lies.
+
+        What it prints goes to ``java.log``, or standard output to the file descriptor ``stdout`` where one is given.
+        """
         with run_dir.java_log.open("wb") as output:
             process = subprocess.Popen(
                 arguments,
                 stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
+                stdout=output if stdout is None else stdout,
+                stderr=output,
                 cwd=run_dir.path,
                 env=dict(environment),
                 start_new_session=True,

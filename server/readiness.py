@@ -11,7 +11,7 @@ from server.console import Console
 from server.endpoints import Endpoints
 from server.errors import ExitCode, ServerError
 from server.process import JavaServer
-from server.rundir import RunDir, ServerState
+from server.rundir import RunDir
 from server.signals import StopSignals
 
 _POLL_SECONDS: Final = 0.1
@@ -113,10 +113,11 @@ class _Canary:
 
 
 def java_ended(code: int, run_dir: RunDir) -> str:
-    """Return the line that says that Java ended, with its last words."""
-    how = f"was killed by signal {-code}" if code < 0 else f"ended with status {code}"
+    """Return the line that says that Java ended, with its last words where it ended by itself."""
+    if code < 0:
+        return f"TorchServe was killed by signal {-code}; see {run_dir.logs}"
     reason = diagnosis.java_failure(run_dir)
-    return f"TorchServe {how}" + (f": {reason}" if reason else f"; see {run_dir.logs}")
+    return f"TorchServe ended with status {code}" + (f": {reason}" if reason else f"; see {run_dir.logs}")
 
 
 def why_not_ready(run_dir: RunDir, timeout: float, *, canary: bool) -> str:
@@ -126,16 +127,6 @@ def why_not_ready(run_dir: RunDir, timeout: float, *, canary: bool) -> str:
         return f"no server runs from {run_dir.path}"
     if run_dir.stopping_flag.exists():
         return "the server is stopping"
-    return _why_model_not_ready(state) or (probe.ask_canary(state.http, state.model, timeout).fault if canary else "")
-
-
-def _why_model_not_ready(state: ServerState) -> str:
-    try:
-        description = probe.describe(state.management, state.model)
-    except probe.ModelMissingError:
-        return f"the server has no model {state.model}"
-    if description is None:
-        return "TorchServe does not answer"
-    if not description.is_ready:
-        return f"{description.ready_workers} of {description.min_workers} workers are ready"
-    return ""
+    return probe.why_unready(state.health, timeout) or (
+        probe.ask_canary(state.http, state.model, timeout).fault if canary else ""
+    )

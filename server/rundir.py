@@ -28,22 +28,23 @@ _SAME_START_SECONDS: Final = 2.0
 class ServerState:
     """What other commands need to know about a running server.
 
-    ``created`` is the start time of ``pid`` in seconds since the epoch: a number alone may have been given to
-    another process since. ``http`` and ``management`` are ``host:port``.
+    ``started`` is when ``pid`` started, since a number alone may have been given to another process meanwhile.
+    ``http``, ``management`` and ``health`` are ``host:port``. ``stop_seconds`` is what a stop may take until nothing
+    is in flight.
     """
 
     pid: int
-    created: float
+    started: float
     model: str
     http: str
     management: str
-    drain_timeout: float
+    health: str
+    stop_seconds: float
 
     def is_alive(self) -> bool:
         """Whether that very process still runs."""
         try:
-            process = psutil.Process(self.pid)
-            return abs(process.create_time() - self.created) < _SAME_START_SECONDS and _runs(process)
+            return _runs(self.pid) and abs(started_after_boot(self.pid) - self.started) < _SAME_START_SECONDS
         except psutil.NoSuchProcess:
             return False
 
@@ -68,6 +69,11 @@ class RunDir:
     def metrics_file(self) -> Path:
         """The metric declarations taken from the archive."""
         return self.path / "metrics.yaml"
+
+    @property
+    def log_config(self) -> Path:
+        """The logger's configuration that TorchServe was given."""
+        return self.path / "log4j2.xml"
 
     @property
     def logs(self) -> Path:
@@ -152,7 +158,7 @@ class RunDir:
         for folder in (self.temp, self.reports):
             shutil.rmtree(folder, ignore_errors=True)
         flags = (self.stopping_flag, self.draining_flag, self.busy_lock)
-        for file in (self.state_file, self.config_file, self.metrics_file, *flags):
+        for file in (self.state_file, self.config_file, self.metrics_file, self.log_config, *flags):
             file.unlink(missing_ok=True)
 
     def write_state(self, state: ServerState) -> None:
@@ -180,10 +186,14 @@ class RunDir:
         return f"a server already runs from {self.path}{who}; stop it with `python -m server stop`, or use --run-dir"
 
 
-def current_process_created() -> float:
-    """Return when this process started, in seconds since the epoch."""
-    return psutil.Process().create_time()
+def started_after_boot(pid: int) -> float:
+    """Return when a process started, in seconds after the boot, which no change of the clock moves.
+
+    Raises:
+        psutil.NoSuchProcess: there is none.
+    """
+    return psutil.Process(pid).create_time() - psutil.boot_time()
 
 
-def _runs(process: psutil.Process) -> bool:
-    return bool(process.status() != psutil.STATUS_ZOMBIE)
+def _runs(pid: int) -> bool:
+    return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Final
 
 from server import properties
-from server.endpoints import PortOverrides
+from server.endpoints import HEALTH_ADDRESS, PortOverrides
 from server.errors import ExitCode, ServerError
+from server.logs import LogSettings
 from server.rundir import RunDir
 
 ARCHIVE_METRICS: Final = "handlers/config/metrics.yaml"
@@ -29,6 +30,11 @@ class StartSettings:
     ports: PortOverrides
     startup_timeout: float
     drain_timeout: float
+    drain_grace: float = 0.0
+    hang_timeout: float = 20.0
+    recovery_timeout: float = 120.0
+    archive_sha256: str | None = None
+    logs: LogSettings = LogSettings()  # noqa: RUF009 - frozen
 
     def __post_init__(self) -> None:
         if not _MODEL_NAME.fullmatch(self.model):
@@ -52,9 +58,29 @@ def read_config(path: Path) -> dict[str, str]:
         raise ServerError(ExitCode.CONFIG_INVALID, f"cannot read the configuration {path}: {error}") from error
 
 
+_CLOSED: Final = {
+    "enable_model_api": "false",
+    "install_py_dep_per_model": "false",
+    "enable_envvars_config": "false",
+}
+"""What would let a request, an archive or the environment bring other code or other settings."""
+
+
+def _refuse_open_doors(base: Mapping[str, str]) -> None:
+    for key, value in _CLOSED.items():
+        if base.get(key, value).lower() != value:
+            raise ServerError(
+                ExitCode.CONFIG_INVALID,
+                f"{key}={base[key]} would let more than the checked archive be loaded; "
+                f"this server runs with {key}={value} only",
+            )
+
+
 def effective_properties(base: Mapping[str, str], settings: StartSettings) -> dict[str, str]:
-    """Return what TorchServe is given: the file, the options over it, and what this server relies on over both."""
-    chosen = settings.ports.apply(base)
+    """Return the configuration: the file, the options over it, and what this server relies on over both."""
+    _refuse_open_doors(base)
+    chosen = settings.ports.apply(base) | _CLOSED
+    chosen.setdefault("allowed_urls", "file:///nothing-is-allowed")
     chosen.pop("load_models", None)
     chosen["model_store"] = str(settings.archive.parent)
     # The handler decodes bytes itself; the environment variable of that name is overwritten by TorchServe.
@@ -70,7 +96,9 @@ def write_config(settings: StartSettings, chosen: Mapping[str, str]) -> None:
     if chosen.get("metrics_config") == str(settings.run_dir.metrics_file):
         with zipfile.ZipFile(settings.archive) as archive:
             settings.run_dir.metrics_file.write_bytes(archive.read(ARCHIVE_METRICS))
-    settings.run_dir.config_file.write_text(properties.render(chosen), encoding="ascii")
+    settings.run_dir.log_config.write_text(settings.logs.configuration(settings.run_dir.logs), encoding="utf-8")
+    for_torchserve = {key: value for key, value in chosen.items() if key != HEALTH_ADDRESS}
+    settings.run_dir.config_file.write_text(properties.render(for_torchserve), encoding="ascii")
 
 
 def _metrics_config(base: Mapping[str, str], settings: StartSettings) -> Path | None:

@@ -32,7 +32,7 @@ def stop(run_dir: RunDir, timeout: float | None) -> ExitCode:
         console.line(f"No server runs from {run_dir.path}; removed the stale pid file of process {state.pid}.")
         return ExitCode.OK
     os.kill(state.pid, signal.SIGTERM)
-    return _wait(state, state.drain_timeout + _MARGIN_SECONDS if timeout is None else timeout, console)
+    return _wait(state, state.stop_seconds + _MARGIN_SECONDS if timeout is None else timeout, console)
 
 
 def _wait(state: ServerState, timeout: float, console: Console) -> ExitCode:

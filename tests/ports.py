@@ -9,9 +9,9 @@ from server.endpoints import PortOverrides
 
 
 def free_ports() -> PortOverrides:
-    """Five ports that nothing listens on."""
+    """Six ports that nothing listens on."""
     with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(5)]
+        sockets = [stack.enter_context(socket.socket()) for _ in range(6)]
         for listener in sockets:
             listener.bind(("127.0.0.1", 0))
         return PortOverrides(*(listener.getsockname()[1] for listener in sockets))

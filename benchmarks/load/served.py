@@ -19,7 +19,7 @@ STARTUP_S: Final = 300.0
 STOP_S: Final = 60.0
 POLL_S: Final = 0.1
 READY: Final = "Ready after "
-PORTS: Final = ("http", "management", "metrics", "grpc", "grpc-management")
+PORTS: Final = ("http", "management", "metrics", "grpc", "grpc-management", "health")
 
 
 class NotReady(BenchmarkError):

@@ -247,8 +247,8 @@ def _lantern(precision: str) -> Callable[[Workplace, Progress], Starter]:
             _export("archive", "--bundle", str(bundle), "--store", str(store), "--name", MODEL)
 
         def start() -> Start:
-            ports = free_ports(5)
-            options = ("http", "management", "metrics", "grpc", "grpc-management")
+            ports = free_ports(6)
+            options = ("http", "management", "metrics", "grpc", "grpc-management", "health")
             command = [sys.executable, "-m", "server", "start", "--archive", str(store / f"{MODEL}.mar")]
             command += ["--model", MODEL, "--run-dir", str(store / "run")]
             for option, port in zip(options, ports, strict=True):

@@ -1,11 +1,16 @@
-"""Tiny archives, free ports and run folders."""
+"""Tiny archives, free ports, run folders, and a stand-in for TorchServe."""
 
 from __future__ import annotations
 
 import json
+import threading
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import zip_longest
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -65,3 +70,60 @@ def settings(make_archive: MakeArchive, free_ports: PortOverrides, run_dir: RunD
         startup_timeout=30.0,
         drain_timeout=10.0,
     )
+
+
+@dataclass
+class FakeTorchServe:
+    """A small HTTP server that answers as TorchServe does: what it answers, to be changed between requests.
+
+    ``questions`` counts how often a worker was to describe itself.
+    """
+
+    authority: str = ""
+    pending: int = 0
+    workers: tuple[str, ...] = ("READY",)
+    status: int = 200
+    prediction: str = '{"labels": []}'
+    pids: tuple[int, ...] = ()
+    questions: int = 0
+
+    def description(self) -> list[dict[str, Any]]:
+        return [
+            {
+                "workers": [
+                    {"status": status, "pid": pid} for status, pid in zip_longest(self.workers, self.pids, fillvalue=0)
+                ],
+                "minWorkers": 1,
+                "maxBatchDelay": 20,
+                "jobQueueStatus": {"pendingRequests": self.pending},
+            }
+        ]
+
+
+@pytest.fixture
+def fake() -> Iterator[FakeTorchServe]:
+    """A stand-in for TorchServe with one worker that is ready."""
+    answers = FakeTorchServe()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            answers.questions += self.path.endswith("?customized=true")
+            self.answer(json.dumps(answers.description()))
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.answer(answers.prediction)
+
+        def answer(self, body: str) -> None:
+            self.send_response(answers.status)
+            self.end_headers()
+            self.wfile.write(body.encode())
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        answers.authority = f"127.0.0.1:{server.server_address[1]}"
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        yield answers
+        server.shutdown()

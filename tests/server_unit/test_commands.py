@@ -14,7 +14,7 @@ import pytest
 from server import diagnosis
 from server.__main__ import main
 from server.errors import ExitCode
-from server.rundir import RunDir, ServerState
+from server.rundir import RunDir, ServerState, started_after_boot
 from server.signals import StopSignals
 
 _IMPORT_FAILURE = """\
@@ -30,8 +30,8 @@ _IMPORT_FAILURE = """\
 """
 
 
-def _state(pid: int, created: float) -> ServerState:
-    return ServerState(pid, created, "tiny", "127.0.0.1:1", "127.0.0.1:2", 1.0)
+def _state(pid: int, started: float) -> ServerState:
+    return ServerState(pid, started, "tiny", "127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3", 1.0)
 
 
 def _write_state(run_dir: RunDir, state: ServerState) -> None:
@@ -58,11 +58,19 @@ def test_stale_pid_file_is_removed(run_dir: RunDir, capsys: pytest.CaptureFixtur
 
 def test_a_pid_given_to_another_process_is_left_alone(run_dir: RunDir) -> None:
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
-        _write_state(run_dir, _state(other.pid, psutil.Process(other.pid).create_time() - 100))
+        _write_state(run_dir, _state(other.pid, started_after_boot(other.pid) - 100))
         assert main(["stop", "--run-dir", str(run_dir.path)]) == ExitCode.OK
         assert other.poll() is None
         other.communicate(b"\n")
     assert other.returncode == 0
+
+
+def test_a_clock_that_jumps_hides_no_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    state = _state(os.getpid(), started_after_boot(os.getpid()))
+    boot, created = psutil.boot_time(), psutil.Process().create_time()
+    monkeypatch.setattr(psutil, "boot_time", lambda: boot + 3600)
+    monkeypatch.setattr(psutil.Process, "create_time", lambda process: created + 3600)
+    assert state.is_alive()
 
 
 def test_a_damaged_pid_file_is_none(run_dir: RunDir) -> None:
@@ -74,19 +82,21 @@ def test_a_damaged_pid_file_is_none(run_dir: RunDir) -> None:
 
 def test_stop_waits_for_the_process(run_dir: RunDir, capsys: pytest.CaptureFixture[str]) -> None:
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as server:
-        _write_state(run_dir, _state(server.pid, psutil.Process(server.pid).create_time()))
+        _write_state(run_dir, _state(server.pid, started_after_boot(server.pid)))
         assert main(["stop", "--run-dir", str(run_dir.path)]) == ExitCode.OK
     assert server.returncode == -signal.SIGTERM
     assert f"Server stopped (process {server.pid}" in capsys.readouterr().err
 
 
 def test_ready_says_that_the_server_drains(run_dir: RunDir, capsys: pytest.CaptureFixture[str]) -> None:
-    _write_state(run_dir, _state(os.getpid(), psutil.Process().create_time()))
+    _write_state(run_dir, _state(os.getpid(), started_after_boot(os.getpid())))
     run_dir.stopping_flag.touch()
     assert main(["ready", "--run-dir", str(run_dir.path)]) == ExitCode.NOT_READY
     run_dir.stopping_flag.unlink()
     assert main(["ready", "--run-dir", str(run_dir.path)]) == ExitCode.NOT_READY
-    assert capsys.readouterr().out == "not ready: the server is stopping\nnot ready: TorchServe does not answer\n"
+    assert (
+        capsys.readouterr().out == "not ready: the server is stopping\nnot ready: its health endpoint does not answer\n"
+    )
 
 
 def test_the_missing_module_is_named_and_not_the_one_torchserve_tried_after_it(run_dir: RunDir) -> None:

@@ -57,12 +57,36 @@ def test_options_move_the_port_and_keep_the_host() -> None:
         ({"management_address": "http://0.0.0.0:8081"}, "management must stay on loopback"),
         ({"grpc_management_address": "0.0.0.0"}, "management must stay on loopback"),
         ({"metrics_address": "http://127.0.0.1:8080"}, "--http-port or --metrics-port"),
+        ({"management_address": "http://127.0.0.1:8080"}, "--http-port or --management-port"),
+        ({"health_address": "http://127.0.0.1:7070"}, "--grpc-port or --health-port"),
+        ({"inference_address": "unix:/tmp/x"}, "inference_address=unix:/tmp/x is not an address"),
     ],
 )
 def test_addresses_that_must_not_be_served(change: dict[str, str], words: str) -> None:
     with pytest.raises(ServerError, match=words) as caught:
         from_properties(change)
     assert caught.value.code is ExitCode.CONFIG_INVALID
+
+
+def test_binding_for_a_container_leaves_management_on_loopback() -> None:
+    endpoints = from_properties(PortOverrides(bind="0.0.0.0", metrics=9002).apply({}))
+    everywhere = {endpoint.property_name for endpoint in endpoints.all() if endpoint.host == "0.0.0.0"}
+    assert everywhere == {"inference_address", "metrics_address", "grpc_inference_port", "health_address"}
+    assert (endpoints.management.host, endpoints.grpc_management.host) == ("127.0.0.1", "127.0.0.1")
+    assert endpoints.metrics.port == 9002
+    assert PortOverrides(bind="::").apply({})["inference_address"] == "http://[::]:8080"
+
+
+@pytest.mark.parametrize("key", ["enable_model_api", "install_py_dep_per_model", "enable_envvars_config"])
+def test_a_configuration_that_lets_other_code_in_is_refused(settings: StartSettings, key: str) -> None:
+    with pytest.raises(ServerError, match=f"{key}=True would let") as caught:
+        effective_properties({key: "True"}, settings)
+    assert caught.value.code is ExitCode.CONFIG_INVALID
+    assert effective_properties({}, settings)[key] == "false"
+
+
+def test_no_url_is_allowed_where_the_configuration_says_nothing(settings: StartSettings) -> None:
+    assert effective_properties({}, settings)["allowed_urls"] == "file:///nothing-is-allowed"
 
 
 def test_the_repository_configuration_stays_on_loopback(settings: StartSettings) -> None:
@@ -80,6 +104,7 @@ def test_metric_declarations_come_out_of_the_archive(settings: StartSettings, ma
     write_config(settings, effective)
     assert effective["metrics_config"] == str(settings.run_dir.metrics_file)
     assert settings.run_dir.metrics_file.read_text() == "dimensions: []\n"
+    assert effective.pop("health_address").endswith(f":{settings.ports.health}")
     assert properties.parse(settings.run_dir.config_file.read_text()) == effective
 
 

@@ -1,16 +1,11 @@
-"""Drain decisions and probes against a small HTTP server that answers as TorchServe does."""
+"""Drain decisions and probes against a stand-in for TorchServe."""
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
 
 import pytest
 
@@ -23,53 +18,7 @@ from server.process import JavaServer
 from server.rundir import RunDir
 from server.signals import StopSignals
 
-
-@dataclass
-class FakeTorchServe:
-    """What the stand-in answers; change it between requests."""
-
-    authority: str = ""
-    pending: int = 0
-    workers: tuple[str, ...] = ("READY",)
-    status: int = 200
-    prediction: str = '{"labels": []}'
-
-    def description(self) -> list[dict[str, Any]]:
-        return [
-            {
-                "workers": [{"status": status} for status in self.workers],
-                "minWorkers": 1,
-                "maxBatchDelay": 20,
-                "jobQueueStatus": {"pendingRequests": self.pending},
-            }
-        ]
-
-
-@pytest.fixture
-def fake() -> Iterator[FakeTorchServe]:
-    answers = FakeTorchServe()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.answer(json.dumps(answers.description()))
-
-        def do_POST(self) -> None:
-            self.rfile.read(int(self.headers["Content-Length"]))
-            self.answer(answers.prediction)
-
-        def answer(self, body: str) -> None:
-            self.send_response(answers.status)
-            self.end_headers()
-            self.wfile.write(body.encode())
-
-        def log_message(self, format: str, *args: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        answers.authority = f"127.0.0.1:{server.server_address[1]}"
-        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-        yield answers
-        server.shutdown()
+from .conftest import FakeTorchServe
 
 
 @pytest.fixture
@@ -79,7 +28,7 @@ def drain(fake: FakeTorchServe, run_dir: RunDir) -> Iterator[Drain]:
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
         host, port = fake.authority.split(":")
         endpoint = Endpoint(host, int(port), "--port", "address")
-        endpoints = Endpoints(*[endpoint] * 5)
+        endpoints = Endpoints(*[endpoint] * 6)
         yield Drain(JavaServer(process), run_dir, endpoints, "tiny", Console())
         process.kill()
 

@@ -103,6 +103,13 @@ def test_nested_batches_hold_the_lock_until_the_last_ends(prepared: RunDir) -> N
     assert not is_busy(prepared.busy_lock)
 
 
+def test_a_worker_serves_where_no_report_can_be_written(prepared: RunDir) -> None:
+    prepared.reports.rmdir()
+    prepared.reports.touch()  # in the place of the folder, as a full disk cannot be had everywhere
+    Gate(prepared.path).report_ready()
+    assert prepared.reports.is_file()
+
+
 def test_a_report_is_one_whole_file_of_the_process(prepared: RunDir) -> None:
     gate = Gate(prepared.path)
     gate.report_ready()

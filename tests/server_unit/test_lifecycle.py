@@ -88,7 +88,7 @@ class Supervised:
 
 
 @contextmanager
-def _started(settings: StartSettings) -> Iterator[Supervised]:
+def _started(settings: StartSettings, *options: str) -> Iterator[Supervised]:
     ports = settings.ports
     process = subprocess.Popen(
         [
@@ -96,7 +96,8 @@ def _started(settings: StartSettings) -> Iterator[Supervised]:
             *("--config", settings.config, "--run-dir", settings.run_dir.path),
             *("--http-port", str(ports.http), "--management-port", str(ports.management)),
             *("--metrics-port", str(ports.metrics), "--grpc-port", str(ports.grpc)),
-            *("--grpc-management-port", str(ports.grpc_management)),
+            *("--grpc-management-port", str(ports.grpc_management), "--health-port", str(ports.health)),
+            *options,
         ],
         cwd=ROOT,
         stdout=subprocess.PIPE,
@@ -224,6 +225,63 @@ def test_a_killed_supervisor_leaves_no_java_and_the_next_one_starts(
         os.kill(restarted.descendants()[0].pid, signal.SIGKILL)
         assert restarted.process.wait(15) == ExitCode.JAVA_ENDED
     assert "TorchServe was killed by signal 9" in restarted.lines[-1]
+
+
+def _health(settings: StartSettings, path: str = "/readyz") -> tuple[int, str]:
+    url = f"http://127.0.0.1:{settings.ports.health}{path}"
+    answer = httpx.get(url, timeout=30, trust_env=False)
+    return answer.status_code, answer.json()["status"]
+
+
+def _worker(supervised: Supervised) -> psutil.Process:
+    (worker,) = (process for process in supervised.descendants() if process.name() != "java")
+    return worker
+
+
+def test_a_hang_and_a_stop_show_in_readiness_and_the_worker_comes_back(
+    settings: StartSettings, make_archive: MakeArchive
+) -> None:
+    make_archive(_SLEEPY)
+    options = ("--hang-timeout", "1", "--drain-grace", "1", "--log-format", "json", "--log-to", "stdout")
+    with _started(settings, *options) as supervised:
+        _until_ready(supervised)
+        assert _health(settings) == (200, "ready")
+
+        hangs = _worker(supervised)
+        hangs.suspend()
+        _until(lambda: _health(settings) == (503, "worker_hung"))
+        assert _health(settings, "/livez") == (200, "alive")
+        _until(lambda: not _runs(hangs))
+        _until(lambda: _health(settings) == (200, "ready"))
+
+        supervised.process.terminate()
+        _until(lambda: _health(settings) == (503, "draining"))
+        assert not settings.run_dir.draining_flag.exists()
+        assert _rest(supervised.url, 0).status_code == 200
+        assert supervised.process.wait(15) == ExitCode.OK
+    _assert_json(supervised.lines, f"Process {hangs.pid} hangs: killed.")
+    for log in settings.run_dir.logs.glob("*.log"):
+        if log != settings.run_dir.java_log:
+            _assert_json(log.read_text(encoding="utf-8").splitlines(), "")
+
+
+def _assert_json(lines: list[str], message: str) -> None:
+    entries = [json.loads(line) for line in lines]
+    assert {tuple(entry) for entry in entries} <= {("time", "level", "logger", "thread", "message", "exception")}
+    assert any(message in entry["message"] for entry in entries) or not entries
+
+
+def test_a_worker_that_does_not_come_back_ends_the_server(settings: StartSettings, make_archive: MakeArchive) -> None:
+    make_archive(_SLEEPY)
+    with _started(settings, "--recovery-timeout", "1") as supervised:
+        _until_ready(supervised)
+        descendants = supervised.descendants()
+        httpx.put(
+            f"http://127.0.0.1:{settings.ports.management}/models/tiny?min_worker=0&max_worker=0", trust_env=False
+        )
+        assert supervised.process.wait(15) == ExitCode.WORKER_LOST
+        assert "0 of 1 workers are ready" in supervised.lines[-1]
+        assert _all_gone(descendants)
 
 
 @pytest.mark.parametrize(

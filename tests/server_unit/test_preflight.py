@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import socket
 import zipfile
 from pathlib import Path
@@ -37,6 +38,68 @@ def test_zip_that_is_no_archive(tmp_path: Path) -> None:
         plain.writestr("a", "b")
     with _fails(ExitCode.ARCHIVE_INVALID, "no model archive"):
         preflight.check_archive(tmp_path / "plain.mar")
+
+
+_CONTENT = b"the archive"
+_DIGEST = hashlib.sha256(_CONTENT).hexdigest()
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Path:
+    path = tmp_path / "some.mar"
+    path.write_bytes(_CONTENT)
+    return path
+
+
+def test_the_archive_that_was_meant_passes(archive: Path) -> None:
+    preflight.digest_file(archive).write_text(f"{_DIGEST}  some.mar\n")
+    assert preflight.verify_archive(archive, None) == "sha256 as some.mar.sha256 says"
+    assert preflight.verify_archive(archive, _DIGEST) == "sha256 as --archive-sha256 says"
+
+
+def test_another_archive_than_the_file_beside_it_names_is_refused(archive: Path) -> None:
+    preflight.digest_file(archive).write_text(f"{'0' * 64}  some.mar\n")
+    with _fails(ExitCode.ARCHIVE_DIGEST, f"its sha256 is {_DIGEST}, and .*some.mar.sha256 says 000"):
+        preflight.verify_archive(archive, None)
+
+
+def test_the_digest_of_the_command_line_comes_before_the_file(archive: Path) -> None:
+    preflight.digest_file(archive).write_text(f"{_DIGEST}  some.mar\n")
+    with _fails(ExitCode.ARCHIVE_DIGEST, "--archive-sha256 says 000"):
+        preflight.verify_archive(archive, "0" * 64)
+
+
+@pytest.mark.parametrize("content", [b"", b"none", b"\xff", b"12  some.mar"])
+def test_a_digest_file_without_a_digest_is_refused(archive: Path, content: bytes) -> None:
+    preflight.digest_file(archive).write_bytes(content)
+    with _fails(ExitCode.ARCHIVE_DIGEST, "holds no digest"):
+        preflight.verify_archive(archive, None)
+
+
+def test_without_a_digest_one_changed_byte_is_found(settings: StartSettings) -> None:
+    assert "no digest" in preflight.verify_archive(settings.archive, None)
+    content = settings.archive.read_bytes()
+    at = content.index(b"class Empty")
+    settings.archive.write_bytes(content[:at] + b"C" + content[at + 1 :])
+    with _fails(ExitCode.ARCHIVE_INVALID, r"is damaged .*tiny_entry\.py"):
+        preflight.verify_archive(settings.archive, None)
+
+
+def test_a_cut_off_archive_is_refused_before_anything_starts(
+    settings: StartSettings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = settings.archive.read_bytes()
+    settings.archive.write_bytes(content[: len(content) // 2])
+    status = main(["start", "--archive", str(settings.archive), "--run-dir", str(settings.run_dir.path)])
+    assert status == ExitCode.ARCHIVE_INVALID
+    assert "is not a readable model archive" in capsys.readouterr().err
+    assert not settings.run_dir.path.exists()
+
+
+def test_a_digest_option_that_is_none_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["start", "--archive-sha256", "123"])
+    assert "not a sha256 of 64 hexadecimal digits" in capsys.readouterr().err
 
 
 def test_port_in_use_names_port_option_and_property() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import zipfile
 from pathlib import Path
@@ -79,10 +80,13 @@ def test_weights_are_stored_uncompressed(tiny: Tiny) -> None:
 def test_packing_again_replaces_the_archive_and_leaves_nothing_else(bundle: Bundle, tmp_path: Path) -> None:
     path = tmp_path / "sentiment.mar"
     path.write_bytes(b"an older archive")
+    digest = tmp_path / "sentiment.mar.sha256"
+    digest.write_text("that of the older archive")
 
     assert build_archive(bundle, tmp_path, OPTIONS) == path
     assert zipfile.is_zipfile(path)
-    assert list(tmp_path.iterdir()) == [path]
+    assert digest.read_text() == f"{hashlib.sha256(path.read_bytes()).hexdigest()}  sentiment.mar\n"
+    assert set(tmp_path.iterdir()) == {path, digest}
 
 
 def test_an_unverified_bundle_is_refused_and_the_old_archive_stays(bundle: Bundle, tmp_path: Path) -> None:
