@@ -1,0 +1,6 @@
+"""From a checkpoint to an archive that is served."""
+
+import os
+
+# As in handlers/runtime: whichever module loads ONNX Runtime first, it reports nothing to its maker.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"

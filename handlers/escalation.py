@@ -16,7 +16,7 @@ from typing import Any, Final
 from handlers.core.answered import Answered
 from handlers.core.decision_record import DecisionFacts
 from handlers.core.directory import Directory, load_directory
-from handlers.core.events import Decided, EventSink, PolicyChanged, RecordsFailed, RecordsOpened
+from handlers.core.events import Decided, EventSink, PolicyChanged, RecordsFailed, RecordsOpened, RecordsRecovered
 from handlers.core.keyring import KEYS_VARIABLE, Keyring, parse_keyring
 from handlers.core.language import check_language
 from handlers.core.policy import Trace, trace
@@ -74,6 +74,7 @@ class Escalation:
         self._keys: Keyring = parse_keyring(os.environ.get(KEYS_VARIABLE, ""))
         self._records = RecordWriter(Path(settings.records)) if settings.records else None
         self._unwritten: list[DecisionFacts] = []
+        self._records_fail = False
         self._told_on: date | None = None
         if self._records is not None:
             opened = self._records.opened
@@ -97,11 +98,13 @@ class Escalation:
             return
         try:
             self._records.append(self._unwritten)
-            self._unwritten = []
+            if self._records_fail:
+                self._sink(RecordsRecovered(len(self._unwritten)))
+            self._unwritten, self._records_fail = [], False
         except RecordsUnavailable as error:
             kept = error.unwritten[-MAX_UNWRITTEN:]
             self._sink(RecordsFailed(str(error), waiting=len(kept), lost=len(error.unwritten) - len(kept)))
-            self._unwritten = list(kept)
+            self._unwritten, self._records_fail = list(kept), True
 
     def _tell_of_expiry(self, loaded: LoadedPolicy) -> None:
         """Say, once a day, that the policy is out of date; deciding without any would help nobody."""

@@ -14,16 +14,27 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from handlers.core.answered import Answered
+from handlers.core.caller import Caller
 from handlers.core.errors import (
     DEADLINE_EXCEEDED,
     INTERNAL,
     NON_FINITE_SCORES,
+    TOO_LONG,
     UNKNOWN_LABEL,
     ErrorKind,
     LanternError,
     StartupError,
 )
-from handlers.core.events import BatchDone, EventSink, ItemFailed, Loaded, SubBatchDone
+from handlers.core.events import (
+    OK,
+    EngineRun,
+    EventSink,
+    LabelScored,
+    Loaded,
+    RequestDone,
+    SubBatchDone,
+    TextDone,
+)
 from handlers.core.lengths import LengthLimits, TokenSpan, count_covered, select_spans
 from handlers.core.manifest import Manifest
 from handlers.core.policy_case import Fault
@@ -86,6 +97,9 @@ class Text:
         tokenized_at: second at which it could have been run.
         tokenize_s, run_s, queue_s: seconds; ``queue_s`` is what passed from ``tokenized_at`` to the end of the last
             run, less the runs.
+        runs: the runs that held inputs of it.
+        decide_at: second at which it was scored.
+        decide_s: seconds that scoring and deciding took.
     """
 
     request: ClassifyRequest
@@ -100,6 +114,9 @@ class Text:
     tokenize_s: float = 0.0
     run_s: float = 0.0
     queue_s: float = 0.0
+    runs: list[EngineRun] = field(default_factory=list)
+    decide_at: float = 0.0
+    decide_s: float = 0.0
 
     @property
     def is_run(self) -> bool:
@@ -113,8 +130,15 @@ class Text:
         else:
             self.rows[index] = row
 
-    def note_run(self, seconds: float, now: float) -> None:
-        """Take note of a run of ``seconds`` that has just ended and that held inputs of this text."""
+    def note_run(self, seconds: float, now: float, lengths: Sequence[int]) -> None:
+        """Take note of a run of ``seconds`` that has just ended and that held inputs of this text.
+
+        Args:
+            seconds: that it took.
+            now: when it ended.
+            lengths: tokens of each of its inputs.
+        """
+        self.runs.append(EngineRun(now, seconds, tuple(lengths)))
         self.run_s += seconds
         self.queue_s = max(0.0, now - self.tokenized_at - self.run_s)
 
@@ -125,6 +149,8 @@ class Call:
 
     items: list[Text | LanternError]
     is_list: bool
+    caller: Caller
+    arrived: float
 
     @property
     def texts(self) -> list[Text]:
@@ -231,18 +257,14 @@ class Pipeline:
 
         For one thread at a time, and always the same one where there is a decider.
         """
-        started = self.clock()
         texts = [text for call in calls for text in call.texts]
         self._each(texts, self._score)
         if self._decider is not None:
             self._escalate_all(texts, self._decider)
         outcomes = [call.outcome() for call in calls]
-        if texts:
-            self._report_answered(texts, self.clock() - started)
-        for item in (item for call in calls for item in call.items):
-            result = item if isinstance(item, LanternError) else item.result
-            if isinstance(result, LanternError):
-                self._sink(ItemFailed(result.kind.code))
+        ended = self.clock()
+        for call in calls:
+            self._sink(self._request_done(call, ended))
         return outcomes
 
     def describe(self) -> dict[str, Any]:
@@ -261,7 +283,7 @@ class Pipeline:
     def _decode(self, raw: RawRequest, arrived: float) -> Call:
         call = self._barrier.attempt(lambda: decode_call(raw))
         if isinstance(call, LanternError):
-            return Call([call], is_list=False)
+            return Call([call], False, raw.caller, arrived)
         requests = requests_of(call)
         is_list = isinstance(call, list)
         paths = [f"entries[{index}]" if is_list else "" for index in range(len(requests))]
@@ -269,7 +291,7 @@ class Pipeline:
             one if isinstance(one, LanternError) else Text(one, arrived, path)
             for one, path in zip(requests, paths, strict=True)
         ]
-        return Call(items, is_list)
+        return Call(items, is_list, raw.caller, arrived)
 
     def _tokenize(self, text: Text) -> None:
         started = self.clock()
@@ -300,21 +322,23 @@ class Pipeline:
             text.take_row(index, row)
         for batch in execution.sub_batches:
             owners = {id(text): text for text, _ in (places[place] for place in batch.inputs)}
+            inputs = [places[place][0].inputs[places[place][1]] for place in batch.inputs]
             for text in owners.values():
-                text.note_run(batch.seconds, batch.ended)
-            self._report_run([places[place][0].inputs[places[place][1]] for place in batch.inputs], batch.seconds)
+                text.note_run(batch.seconds, batch.ended, [len(ids) for ids in inputs])
+            self._report_run(inputs, batch.seconds)
 
     def _score(self, text: Text) -> None:
         assert text.tokenized is not None  # the stage before has set it, or the text has ended
-        started = self.clock()
+        text.decide_at = self.clock()
         logits = combine_windows([text.rows[index] for index in range(len(text.inputs))], self._rules)
         labels = score_labels(logits, self._rules, text.request.options.return_logits)
         report = _input_report(text.tokenized, text.spans)
+        text.decide_s = self.clock() - text.decide_at
         timing = Timing(
             tokenize=_milliseconds(text.tokenize_s),
             queue=_milliseconds(text.queue_s),
             run=_milliseconds(text.run_s),
-            decide=_milliseconds(self.clock() - started),
+            decide=_milliseconds(text.decide_s),
         )
         text.result = ClassifyResponse(labels=labels, input=report, model=self._model, timing_ms=timing)
 
@@ -334,16 +358,12 @@ class Pipeline:
         if isinstance(result, ClassifyResponse):
             answered = Answered(text.request, self._model, result.labels, result.input)
             decided = self._barrier.attempt(lambda: decider.decide(answered))
-            decide_ms = round(result.timing_ms.decide + _milliseconds(self.clock() - started), 3)
+            text.decide_s += self.clock() - started
+            timing = result.timing_ms.model_copy(update={"decide": _milliseconds(text.decide_s)})
             text.result = (
                 decided
                 if isinstance(decided, LanternError)
-                else result.model_copy(
-                    update={
-                        "escalation": decided,
-                        "timing_ms": result.timing_ms.model_copy(update={"decide": decide_ms}),
-                    }
-                )
+                else result.model_copy(update={"escalation": decided, "timing_ms": timing})
             )
         elif isinstance(result, LanternError) and result.kind in _FAULTS:
             answered = Answered(text.request, self._model, faults=_FAULTS[result.kind])
@@ -360,15 +380,29 @@ class Pipeline:
         tokens = sum(len(ids) for ids in inputs)
         self._sink(SubBatchDone(len(inputs), tokens, count_padded(inputs), seconds))
 
-    def _report_answered(self, texts: list[Text], decide_s: float) -> None:
-        self._sink(
-            BatchDone(
-                items=len(texts),
-                tokens=sum(text.tokenized.tokens for text in texts if text.tokenized is not None),
-                tokenize_s=sum(text.tokenize_s for text in texts),
-                queue_s=tuple(text.queue_s for text in texts),
-                decide_s=decide_s,
-            )
+    def _request_done(self, call: Call, ended: float) -> RequestDone:
+        refused = tuple(item.kind.code for item in call.items if isinstance(item, LanternError))
+        texts = tuple(self._text_done(text) for text in call.texts)
+        return RequestDone(call.caller, _request_code(call), call.arrived, ended, texts, refused)
+
+    def _text_done(self, text: Text) -> TextDone:
+        result = _result(text)
+        escalation = result.escalation or {}
+        tokens = 0 if text.tokenized is None else text.tokenized.tokens
+        return TextDone(
+            code=_code(result),
+            tokens=tokens,
+            windows=len(text.inputs),
+            handling=_handling(text, is_long=tokens > self._limits.window),
+            tokenized_at=text.tokenized_at,
+            tokenize_s=text.tokenize_s,
+            queue_s=text.queue_s,
+            runs=tuple(text.runs),
+            decide_at=text.decide_at,
+            decide_s=text.decide_s,
+            scores=_label_scores(result),
+            tier=escalation.get("tier", ""),
+            uncertain=bool(escalation.get("uncertainty")),
         )
 
     # What is reported and checked at load.
@@ -400,11 +434,14 @@ class Pipeline:
     def _report_loaded(self, load_s: float, warm_up_s: float) -> None:
         self._sink(
             Loaded(
+                version=self._model.version,
                 checkpoint=self._model.checkpoint,
                 revision=self._model.revision,
                 runtime=self._model.runtime,
                 precision=self._model.precision,
                 device=self.device,
+                calibration=self._model.calibration,
+                labels=tuple(rule.name for rule in self._rules),
                 load_s=load_s,
                 warm_up_s=warm_up_s,
             )
@@ -452,6 +489,31 @@ def _result(text: Text) -> ClassifyResponse | LanternError:
     if isinstance(result, LanternError) and result.field and text.path:
         return result.under(text.path)
     return result
+
+
+def _code(result: ClassifyResponse | LanternError) -> str:
+    return result.kind.code if isinstance(result, LanternError) else OK
+
+
+def _request_code(call: Call) -> str:
+    """Return the code that stands for a request; of ``entries`` only what is a fault of the service counts."""
+    results = [item if isinstance(item, LanternError) else _result(item) for item in call.items]
+    if not call.is_list:
+        return _code(results[0])
+    faults = (result.kind for result in results if isinstance(result, LanternError) and result.kind.http >= 500)
+    return next((kind.code for kind in faults), OK)
+
+
+def _handling(text: Text, *, is_long: bool) -> str:
+    if isinstance(text.result, LanternError) and text.result.kind == TOO_LONG:
+        return "reject"
+    return text.request.options.over_length.value if is_long else "none"
+
+
+def _label_scores(result: ClassifyResponse | LanternError) -> tuple[LabelScored, ...]:
+    if isinstance(result, LanternError):
+        return ()
+    return tuple(LabelScored(label.name, label.score, label.positive) for label in result.labels)
 
 
 def _milliseconds(seconds: float) -> float:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from queue import SimpleQueue
 from threading import Thread
 from typing import Final
 
 from handlers.core.events import Event, EventSink
 
-PAUSE_S: Final = 0.02
-"""How long events gather before they are handed on: long enough for the answer to leave first."""
+PAUSE_S: Final = 1.0
+"""How long events gather before they are handed on: the answers leave first, and what is added up is sent seldom."""
+
+
+def _nothing() -> None:
+    """Do nothing."""
 
 
 class EventRelay:
@@ -19,20 +24,26 @@ class EventRelay:
     Args:
         sink: gets every event in order, later, in one other thread.
         pause_s: seconds for which events gather.
+        then: called in that thread after everything that had gathered.
     """
 
-    def __init__(self, sink: EventSink, pause_s: float = PAUSE_S) -> None:
-        self._sink, self._pause_s = sink, pause_s
+    def __init__(self, sink: EventSink, pause_s: float = PAUSE_S, then: Callable[[], None] = _nothing) -> None:
+        self._sink, self._pause_s, self._then = sink, pause_s, then
         self._events: SimpleQueue[Event | None] = SimpleQueue()
         self._thread = Thread(target=self._hand_on, name="lantern-events", daemon=True)
+
+    def start(self) -> EventRelay:
+        """Begin to hand on, with what has come before; return this relay."""
         self._thread.start()
+        return self
 
     def __call__(self, event: Event) -> None:
         """Take one event. Where the thread has ended, because the sink failed, the sink is called here."""
-        if self._thread.is_alive():
+        if self._thread.ident is None or self._thread.is_alive():
             self._events.put(event)
         else:
             self._sink(event)
+            self._then()
 
     def close(self) -> None:
         """Hand on what is left, and end the thread."""
@@ -40,10 +51,17 @@ class EventRelay:
         self._thread.join()
 
     def _hand_on(self) -> None:
-        while (event := self._events.get()) is not None:
+        is_open = True
+        while is_open and (event := self._events.get()) is not None:
             time.sleep(self._pause_s)
             self._sink(event)
-            while not self._events.empty():
-                if (event := self._events.get()) is None:
-                    return
-                self._sink(event)
+            is_open = self._hand_on_gathered()
+            self._then()
+
+    def _hand_on_gathered(self) -> bool:
+        """Hand on what has come meanwhile; return whether there may be more."""
+        while not self._events.empty():
+            if (event := self._events.get()) is None:
+                return False
+            self._sink(event)
+        return True

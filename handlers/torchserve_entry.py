@@ -14,22 +14,23 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from ts.metrics.dimension import Dimension
 from ts.metrics.metric_type_enum import MetricTypes
 
+from handlers.core.caller import Caller, read_caller
 from handlers.core.errors import DRAINING, RETRY_AFTER_S, LanternError, StartupError
 from handlers.core.events import (
-    BatchDone,
     Decided,
     Event,
     Fault,
-    ItemFailed,
     PolicyChanged,
     RecordsFailed,
+    RequestDone,
+    SpansLost,
     SubBatchDone,
     event_line,
 )
@@ -37,18 +38,21 @@ from handlers.core.settings import Settings, parse_settings
 from handlers.core.wire import JSON, PLAIN_TEXT, Outcome, RawRequest, error_outcome
 from handlers.escalation import Escalation
 from handlers.gate import Gate
+from handlers.metrics import Kind, Meter
 from handlers.pipeline import Pipeline, ServedModel
 from handlers.relay import EventRelay
 from handlers.runtime.bundle import read_bundle, verify_bundle
 from handlers.runtime.cores import available_cores
 from handlers.scheduler import Scheduler, Turns
+from handlers.tracing import Tracing, open_tracing
 
 logger = logging.getLogger("lantern")
 
 BUNDLE_FOLDER = "bundle"
-MEASURED = (SubBatchDone, BatchDone, ItemFailed, Decided, PolicyChanged, RecordsFailed)
-UNLOGGED = (SubBatchDone, BatchDone, ItemFailed, Decided)
-_NO_BODY = RawRequest(b"", "")
+REQUEST_ID_HEADER = "x-lantern-request-id"
+"""The caller's id of a REST request, given back; TorchServe puts an id of its own into ``x-request-id``."""
+
+UNLOGGED = (SubBatchDone, RequestDone, Decided)
 _STUCK = "the engine does not come back from a run, or its thread has ended; TorchServe starts another worker"
 
 
@@ -63,20 +67,24 @@ class SentimentHandler:
         """
         self._gate = Gate.from_environment()
         self._busy = ExitStack()
-        self._metrics = None
-        self._relay = EventRelay(self._measure_event)
+        self._model_name = context.model_name
+        self._metrics = context.metrics
+        self._meter = Meter()
+        self._tracing: Tracing | None = None
+        self._relay = EventRelay(self._observe, then=self._flush)
         self._takes_turns = bool(context.model_yaml_config.get("continuousBatching", False))
         self._turns = Turns()
         try:
+            self._tracing = open_tracing(os.environ, self._report)
             self._pipeline, self._scheduler = self._load(context)
         except StartupError as error:
             self._gate.report_failure(str(error))
             raise
         self._gate.report_ready()
+        self._relay.start()  # what was reported meanwhile leaves from here on
 
     def handle(self, rows: list[dict[str, Any]], context: Any) -> list[bytes]:
         """Take the rows that are new, and answer those that are done, each with its own status."""
-        self._metrics = context.metrics
         if _asks_for_description(rows, context):
             return [self._pipeline.describe()] * len(rows)  # type: ignore[list-item]
         self._turns.begin()
@@ -86,7 +94,7 @@ class SentimentHandler:
         outcomes = self._take_new(keys, rows, context)
         outcomes |= self._collect(set(keys) - set(outcomes), wait=not outcomes)
         self._end_turn()
-        return [_answer(context, index, outcomes.get(key)) for index, key in enumerate(keys)]
+        return [_answer(rows[index], context, index, outcomes.get(key)) for index, key in enumerate(keys)]
 
     def _stay_busy(self) -> None:
         if not self._scheduler.in_flight:
@@ -104,11 +112,15 @@ class SentimentHandler:
         new = [index for index, key in enumerate(keys) if key not in known]
         # Asked while busy: a stop that begins now sees these requests, and one that began before is seen here.
         if new and self._gate.draining:
-            draining = LanternError(DRAINING, "this replica is stopping; send the request to another one")
-            return {keys[index]: error_outcome(draining) for index in new}
+            return {keys[index]: self._refuse(rows[index], context, index) for index in new}
         for index in new:
             self._scheduler.submit(keys[index], _raw_request(rows[index], context, index))
         return {}
+
+    def _refuse(self, row: dict[str, Any], context: Any, index: int) -> Outcome:
+        caller, now = _raw_request(row, context, index).caller, self._pipeline.clock()
+        self._report(RequestDone(caller, DRAINING.code, now, now, refused=(DRAINING.code,)))
+        return error_outcome(LanternError(DRAINING, "this replica is stopping; send the request to another one"))
 
     def _collect(self, keys: set[str], *, wait: bool) -> dict[str, Outcome]:
         outcomes = self._scheduler.collect(self._turns.seconds if wait else 0.0)
@@ -130,53 +142,29 @@ class SentimentHandler:
         return pipeline, Scheduler(pipeline, settings)
 
     def _report(self, event: Event) -> None:
-        """Log what a person may have to act on now; measure everything else once its answer has left."""
-        if isinstance(event, MEASURED):
-            self._relay(event)
+        """Log what a person may have to act on now; measure and trace once the answer has left."""
+        self._relay(event)
         if not isinstance(event, UNLOGGED):
             logger.log(logging.ERROR if _needs_somebody(event) else logging.INFO, "%s", event_line(event))
 
-    def _measure_event(self, event: Event) -> None:
-        if isinstance(event, SubBatchDone):
-            self._count("lantern_input_tokens_total", event.tokens)
-            self._count("lantern_padded_tokens_total", event.padded_tokens)
-            self._observe("lantern_stage_seconds", event.run_s, Dimension("Stage", "run"))
-        elif isinstance(event, BatchDone):
-            self._count("lantern_texts_total", event.items)
-            self._count("lantern_tokens_total", event.tokens)
-            for stage, seconds in (("tokenize", event.tokenize_s), ("decide", event.decide_s)):
-                self._observe("lantern_stage_seconds", seconds, Dimension("Stage", stage))
-            for seconds in event.queue_s:
-                self._observe("lantern_stage_seconds", seconds, Dimension("Stage", "queue"))
-        elif isinstance(event, ItemFailed):
-            self._count("lantern_errors_total", 1, Dimension("Code", event.code))
-        elif isinstance(event, Decided):
-            self._count("lantern_decisions_total", 1, Dimension("Tier", event.tier))
-            for action, status, reason in event.actions:
-                named = zip(("Action", "Status", "Reason"), (action, status, reason or "none"), strict=True)
-                self._count("lantern_actions_total", 1, *(Dimension(name, value) for name, value in named))
-        elif isinstance(event, PolicyChanged):
-            self._count("lantern_policy_changes_total", 1, Dimension("Outcome", event.outcome))
-        elif isinstance(event, RecordsFailed):
-            self._count("lantern_record_failures_total", 1)
-            self._count("lantern_records_lost_total", event.lost)
+    # In the relay's thread.
 
-    def _count(self, name: str, value: int, *dimensions: Dimension) -> None:
-        self._measure(name, value, "count", MetricTypes.COUNTER, dimensions)
+    def _observe(self, event: Event) -> None:
+        self._meter.take(event)
+        if self._tracing is not None and isinstance(event, RequestDone):
+            self._tracing.trace(event)
 
-    def _observe(self, name: str, value: float, *dimensions: Dimension) -> None:
-        self._measure(name, value, "s", MetricTypes.HISTOGRAM, dimensions)
+    def _flush(self) -> None:
+        self._meter.flush(self._emit)
 
-    def _measure(
-        self, name: str, value: float, unit: str, kind: MetricTypes, dimensions: tuple[Dimension, ...]
-    ) -> None:
-        if self._metrics is not None:  # TorchServe takes no metrics while a worker loads
-            self._metrics.add_metric(name, value, unit, dimensions=list(dimensions), metric_type=kind)
+    def _emit(self, kind: Kind, name: str, labels: tuple[str, ...], value: float) -> None:
+        metric = self._metrics.get_metric(name, MetricTypes(kind))
+        metric.add_or_update(value, [*labels, self._model_name, "Model"])
 
 
 def _needs_somebody(event: Event) -> bool:
     left = isinstance(event, PolicyChanged) and event.outcome != "reloaded"
-    return left or isinstance(event, (Fault, RecordsFailed))
+    return left or isinstance(event, (Fault, RecordsFailed, SpansLost))
 
 
 def _settings(model_config: dict[str, Any]) -> Settings:
@@ -201,17 +189,36 @@ def _raw_request(row: dict[str, Any], context: Any, index: int) -> RawRequest:
     TorchServe would also spread over the row, is not accepted: query strings end up in access
     logs.
     """
-    headers = {name.lower(): value for name, value in context.get_all_request_header(index).items()}
+    headers = _headers(context, index)
+    caller = _caller(row, headers)
     if "body" in row:
-        return RawRequest(_payload(row["body"]), headers.get("content-type", ""))
-    if "host" in headers:
-        return _NO_BODY
+        return RawRequest(_payload(row["body"]), headers.get("content-type", ""), caller)
+    if headers:
+        return RawRequest(b"", "", caller)
     if "data" in row:
-        return RawRequest(_payload(row["data"]))
+        return RawRequest(_payload(row["data"]), JSON, caller)
     if "text" in row:
         payload = _payload(row["text"])
-        return RawRequest(payload, JSON if payload.lstrip().startswith(b"{") else PLAIN_TEXT)
-    return RawRequest(b"")
+        return RawRequest(payload, JSON if payload.lstrip().startswith(b"{") else PLAIN_TEXT, caller)
+    return RawRequest(b"", JSON, caller)
+
+
+def _headers(context: Any, index: int) -> dict[str, str]:
+    """Return the headers of a row, with names in lower case; none of what came over gRPC.
+
+    TorchServe mixes them with the names of the input, which the caller chooses; those have no string for a value. To
+    what comes over REST it adds headers of its own.
+    """
+    properties = context.get_all_request_header(index).items()
+    return {name.lower(): value for name, value in properties if isinstance(value, str)}
+
+
+def _caller(row: dict[str, Any], headers: dict[str, str]) -> Caller:
+    """Return where a request came from: REST says it in headers, gRPC, whose metadata is lost, in its input."""
+    if headers:
+        return read_caller("rest", headers.get("traceparent", ""), headers.get("x-request-id", ""))
+    traceparent, request_id = (_payload(row.get(key, b"")).decode("latin-1") for key in ("traceparent", "request_id"))
+    return read_caller("grpc", traceparent, request_id)
 
 
 def _payload(value: Any) -> bytes:
@@ -223,13 +230,16 @@ def _payload(value: Any) -> bytes:
     return json.dumps(value).encode("utf-8")
 
 
-def _answer(context: Any, index: int, outcome: Outcome | None) -> bytes:
+def _answer(row: dict[str, Any], context: Any, index: int, outcome: Outcome | None) -> bytes:
     """Give a row its answer; one that has none yet stays with TorchServe."""
     if outcome is None:
         del context.request_ids[index]
         return b""
     context.set_response_content_type(index, JSON)
     context.set_response_status(outcome.status, "", index)
+    headers = _headers(context, index)
+    if request_id := _caller(row, headers).request_id:
+        context.set_response_header(index, REQUEST_ID_HEADER, request_id)
     if outcome.retryable:
         context.set_response_header(index, "Retry-After", str(RETRY_AFTER_S))
     return outcome.body

@@ -19,6 +19,7 @@ from client import Answer, Tls, Transport
 from client._generated import inference_pb2_grpc
 from client._grpc import GrpcTransport
 from client._rest import RestTransport
+from handlers.core.caller import Caller
 
 
 class Wire(threading.local):
@@ -52,9 +53,9 @@ class TimedGrpcTransport(GrpcTransport):
         channel = grpc.intercept_channel(self._channel, TimingInterceptor(wire))
         self._stub = inference_pb2_grpc.InferenceAPIsServiceStub(channel)  # type: ignore[no-untyped-call]
 
-    def predict(self, body: bytes, timeout_s: float) -> Answer:
+    def predict(self, body: bytes, timeout_s: float, caller: Caller) -> Answer:
         """As ``Transport.predict``."""
-        answer = super().predict(body, timeout_s)
+        answer = super().predict(body, timeout_s, caller)
         self._wire.answer_bytes = len(answer.body)
         return answer
 
@@ -66,11 +67,11 @@ class TimedTransport:
         self._inner = inner
         self._wire = wire
 
-    def predict(self, body: bytes, timeout_s: float) -> Answer:
+    def predict(self, body: bytes, timeout_s: float, caller: Caller) -> Answer:
         """As ``Transport.predict``."""
         began = time.perf_counter()
         try:
-            answer = self._inner.predict(body, timeout_s)
+            answer = self._inner.predict(body, timeout_s, caller)
         finally:
             self._wire.seconds = time.perf_counter() - began
         self._wire.answer_bytes = len(answer.body)

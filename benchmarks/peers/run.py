@@ -23,8 +23,10 @@ START_TIMEOUT_S: Final = 300.0
 METRICS_TIMEOUT_S: Final = 10.0
 """Seconds within which the last batch's figures are on the metrics port; they leave after the answer."""
 
-METRICS_SETTLE_S: Final = 0.5
-_RUN_SECONDS = re.compile(r'^lantern_stage_seconds_sum\{[^}]*Stage="run"[^}]*\}\s+(\S+)', re.MULTILINE)
+METRICS_SETTLE_S: Final = 1.5
+"""Seconds between two looks: longer than measurements gather in the worker (``handlers.relay.PAUSE_S``)."""
+
+_RUN_SECONDS = re.compile(r'^lantern_stage_seconds_sum\{[^}]*stage="run"[^}]*\}\s+(\S+)', re.MULTILINE)
 _TEXTS = re.compile(r"^lantern_texts_total\{[^}]*\}\s+(\S+)", re.MULTILINE)
 
 

@@ -8,18 +8,26 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from typing import Protocol
+from typing import Final, Protocol
+
+from handlers.core.caller import Caller
+
+OK: Final = "ok"
+"""What stands in the place of an error code where there is no error."""
 
 
 @dataclass(frozen=True)
 class Loaded:
     """The worker is warm: what it serves, and the seconds that loading and warm-up took."""
 
+    version: str
     checkpoint: str
     revision: str
     runtime: str
     precision: str
     device: str
+    calibration: str
+    labels: tuple[str, ...]
     load_s: float
     warm_up_s: float
 
@@ -35,21 +43,83 @@ class SubBatchDone:
 
 
 @dataclass(frozen=True)
-class BatchDone:
-    """Texts that were answered together. Seconds are over all of them, but ``queue_s`` has one wait for each."""
+class EngineRun:
+    """A run that held inputs of a text: when it ended, its seconds, and the tokens of each of its inputs."""
 
-    items: int
-    tokens: int
-    tokenize_s: float
-    queue_s: tuple[float, ...]
-    decide_s: float
+    ended: float
+    seconds: float
+    lengths: tuple[int, ...]
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of all inputs."""
+        return sum(self.lengths)
+
+    @property
+    def padded_tokens(self) -> int:
+        """The same with padding."""
+        return max(self.lengths, default=0) * len(self.lengths)
 
 
 @dataclass(frozen=True)
-class ItemFailed:
-    """One text was answered with an error of this code."""
+class LabelScored:
+    """What one label came out as."""
+
+    label: str
+    score: float
+    positive: bool
+
+
+@dataclass(frozen=True)
+class TextDone:
+    """One text on its way through the stages. Times are of the pipeline's clock, durations in seconds.
+
+    Attributes:
+        code: ``OK``, or the code of the error that it was answered with.
+        tokens: 0 where it was not tokenized, or refused as too long.
+        windows: model inputs that it took.
+        handling: what was done as it is longer than the model takes: ``window``, ``head``, ``head_tail`` or
+            ``reject``; ``none`` where it is not.
+        tokenized_at: when it could have been run.
+        runs: what it was run in.
+        decide_at: when it was scored.
+        tier: of the decision; empty where nothing was decided.
+        uncertain: whether the decision was.
+    """
 
     code: str
+    tokens: int
+    windows: int
+    handling: str
+    tokenized_at: float
+    tokenize_s: float
+    queue_s: float
+    runs: tuple[EngineRun, ...]
+    decide_at: float
+    decide_s: float
+    scores: tuple[LabelScored, ...]
+    tier: str
+    uncertain: bool
+
+
+@dataclass(frozen=True)
+class RequestDone:
+    """One request was answered.
+
+    Attributes:
+        caller: where it came from.
+        code: ``OK``, or an error code; of ``entries`` the first that is a fault of the service.
+        arrived, ended: second of the pipeline's clock at which it came, and at which its answer was there.
+        texts: what could be read of it.
+        refused: codes of what could not: of the whole request, or of single ``entries``.
+    """
+
+    caller: Caller
+    code: str
+    arrived: float
+    ended: float
+    texts: tuple[TextDone, ...] = ()
+    refused: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -100,7 +170,32 @@ class RecordsFailed:
     lost: int
 
 
-Event = Loaded | SubBatchDone | BatchDone | ItemFailed | Fault | Decided | PolicyChanged | RecordsOpened | RecordsFailed
+@dataclass(frozen=True)
+class RecordsRecovered:
+    """What could not be recorded before is recorded now: so many decisions."""
+
+    written: int
+
+
+@dataclass(frozen=True)
+class SpansLost:
+    """Spans of traces that did not reach their collector."""
+
+    spans: int
+
+
+Event = (
+    Loaded
+    | SubBatchDone
+    | RequestDone
+    | Fault
+    | Decided
+    | PolicyChanged
+    | RecordsOpened
+    | RecordsFailed
+    | RecordsRecovered
+    | SpansLost
+)
 
 
 class EventSink(Protocol):

@@ -93,8 +93,8 @@ def _check_year(value: datetime) -> datetime:
     return value
 
 
-Text = Annotated[str, BeforeValidator(_check_text)]
-Locale = Annotated[str, BeforeValidator(_check_locale)]
+Text = Annotated[str, BeforeValidator(_check_text), Field(json_schema_extra={"pattern": r"\S"})]
+Locale = Annotated[str, BeforeValidator(_check_locale), Field(json_schema_extra={"pattern": f"^{_LOCALE.pattern}$"})]
 Time = Annotated[AwareDatetime, BeforeValidator(_parse_time)]
 Now = Annotated[Time, AfterValidator(_check_year)]
 Identifier = Annotated[str, Field(min_length=1, max_length=256)]

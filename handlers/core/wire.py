@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
+from handlers.core.caller import NOBODY, Caller
 from handlers.core.errors import UNSUPPORTED_MEDIA_TYPE, LanternError
 from handlers.core.schema import (
     Call,
@@ -32,10 +33,12 @@ class RawRequest:
     Attributes:
         payload: the body.
         media_type: its ``Content-Type``; JSON where a protocol has none.
+        caller: where it came from.
     """
 
     payload: bytes
     media_type: str = JSON
+    caller: Caller = NOBODY
 
 
 @dataclass(frozen=True)

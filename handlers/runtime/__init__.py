@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
+
+# From 1.29 on, ONNX Runtime reports models and machine to its maker over the network, and keeps an id of the machine in
+# HOME, unless it is told not to before it is loaded. Engines are imported after this line.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 TokenIds = npt.NDArray[np.int64]
 Logits = npt.NDArray[np.float32]

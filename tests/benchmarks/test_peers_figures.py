@@ -132,9 +132,9 @@ def test_no_round_begins_that_would_end_too_late() -> None:
 def test_engine_seconds_are_read_from_the_stage_that_runs_the_model() -> None:
     page = (
         "# TYPE lantern_stage_seconds histogram\n"
-        'lantern_stage_seconds_sum{Stage="tokenize",ModelName="sentiment",Level="Model",} 0.5\n'
-        'lantern_stage_seconds_sum{Stage="run",ModelName="sentiment",Level="Model",} 12.25\n'
-        'lantern_stage_seconds_count{Stage="run",ModelName="sentiment",Level="Model",} 7.0\n'
+        'lantern_stage_seconds_sum{stage="tokenize",ModelName="sentiment",Level="Model",} 0.5\n'
+        'lantern_stage_seconds_sum{stage="run",ModelName="sentiment",Level="Model",} 12.25\n'
+        'lantern_stage_seconds_count{stage="run",ModelName="sentiment",Level="Model",} 7.0\n'
         'lantern_texts_total{ModelName="sentiment",Level="Model",} 14.0\n'
     )
 

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import yaml
 
 import handlers
+from handlers.metrics import FAMILIES, Family
 
 CONFIG = Path(handlers.__file__).parent / "config"
-SOURCE = (Path(handlers.__file__).parent / "torchserve_entry.py").read_text(encoding="utf-8")
 
 
-def test_every_metric_that_the_entry_emits_is_declared() -> None:
-    import re
-
+def test_every_metric_is_declared_to_torchserve_with_its_labels() -> None:
     declared = yaml.safe_load((CONFIG / "metrics.yaml").read_text(encoding="utf-8"))["model_metrics"]
-    names = {metric["name"] for metrics in declared.values() for metric in metrics}
+    found = {
+        Family(kind, metric["name"], tuple(metric["dimensions"]))
+        for kind, metrics in declared.items()
+        for metric in metrics
+    }
 
-    emitted = set(re.findall(r'"(lantern_\w+)"', SOURCE))
-    assert emitted
-    assert emitted <= names
+    assert found == {replace(family, labels=(*family.labels, "ModelName", "Level")) for family in FAMILIES}
 
 
 def test_model_config_sets_only_what_torchserve_or_the_handler_reads() -> None:

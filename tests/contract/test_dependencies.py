@@ -9,23 +9,27 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("handlers", "export", "client", "server", "training", "benchmarks", "evaluation")
+PACKAGES = ("handlers", "export", "client", "server", "training", "benchmarks", "evaluation", "deploy")
 
 CORE, RUNTIME, PIPELINE, GATE = "handlers.core", "handlers.runtime", "handlers.pipeline", "handlers.gate"
 RELAY, SCHEDULER = "handlers.relay", "handlers.scheduler"
+METRICS, TRACING, SPANS = "handlers.metrics", "handlers.tracing", "handlers.spans"
 ESCALATION, POLICY_FILE, RECORDS = "handlers.escalation", "handlers.policy_source", "handlers.records_file"
 ENTRY = "handlers.torchserve_entry"
 ALLOWED = {
     CORE: {CORE},
     GATE: set[str](),
     RELAY: {CORE},
+    METRICS: {CORE},
+    SPANS: {CORE},
+    TRACING: {CORE, SPANS},
     POLICY_FILE: {CORE},
     RECORDS: {CORE},
     ESCALATION: {CORE, POLICY_FILE, RECORDS},
     RUNTIME: {CORE, RUNTIME},
     PIPELINE: {CORE, RUNTIME},
     SCHEDULER: {CORE, RUNTIME, PIPELINE},
-    ENTRY: {CORE, RUNTIME, PIPELINE, SCHEDULER, GATE, RELAY, ESCALATION},
+    ENTRY: {CORE, RUNTIME, PIPELINE, SCHEDULER, GATE, RELAY, ESCALATION, METRICS, TRACING},
     "handlers": set[str](),
     "export": {"export", "handlers", CORE, RUNTIME, PIPELINE, ESCALATION},
     "client": {"client", CORE},
@@ -33,6 +37,7 @@ ALLOWED = {
     "training": {"training", "export", CORE, RUNTIME, PIPELINE},
     "evaluation": {"evaluation", "export", CORE, RUNTIME, PIPELINE},
     "benchmarks": {"benchmarks", "client", "evaluation", "export", CORE, RUNTIME, PIPELINE, SCHEDULER},
+    "deploy": {"deploy", "server", "client", "benchmarks", "export", CORE, GATE},
 }
 """What each part may import of this repository. ``handlers`` alone is the empty package itself."""
 
@@ -48,6 +53,9 @@ WORKER_PACKAGES = {
     "yaml",
 }
 """Everything that the archive may need besides the standard library and TorchServe."""
+
+EXTRA_PACKAGES = {SPANS: {"opentelemetry"}}
+"""What one module alone may need, which is loaded only where it is asked for."""
 
 IMPURE = {"os", "pathlib", "shutil", "socket", "subprocess", "tempfile", "threading", "time", "urllib"}
 """What pure code has no use for: files, network, clock, processes."""
@@ -118,7 +126,12 @@ def test_every_module_of_handlers_belongs_to_a_part() -> None:
 def test_the_worker_needs_few_packages() -> None:
     import sys
 
-    found = {name.split(".")[0] for path in (ROOT / "handlers").rglob("*.py") for name in imports_of(path)}
+    found = {
+        name.split(".")[0]
+        for path in (ROOT / "handlers").rglob("*.py")
+        for name in imports_of(path)
+        if name.split(".")[0] not in EXTRA_PACKAGES.get(module_of(path), set())
+    }
 
     assert found - WORKER_PACKAGES - sys.stdlib_module_names == {"handlers", "ts"}
 

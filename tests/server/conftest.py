@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
 
 from client import LanternClient
+from tests.otlp import Collector, collecting
 from tests.server.live import Live, Packed, pack, serve
 
 
@@ -17,9 +19,20 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> Packed:
 
 
 @pytest.fixture(scope="session")
-def live(packed: Packed, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
-    """The server that the suite shares."""
-    with serve(packed.archive, tmp_path_factory.mktemp("live") / "run") as server:
+def collector() -> Iterator[Collector]:
+    """Where the server sends its traces."""
+    with collecting() as collector:
+        yield collector
+
+
+@pytest.fixture(scope="session")
+def live(packed: Packed, collector: Collector, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    """The server that the suite shares, with traces."""
+    with ExitStack() as stack:
+        with pytest.MonkeyPatch.context() as environment:
+            environment.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
+            environment.setenv("OTEL_BSP_SCHEDULE_DELAY", "200")
+            server = stack.enter_context(serve(packed.archive, tmp_path_factory.mktemp("live") / "run"))
         yield server
 
 

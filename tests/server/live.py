@@ -116,7 +116,7 @@ def start_command(archive: Path, run_dir: Path, ports: PortOverrides) -> list[st
         *(sys.executable, "-m", "server", "start", "--archive", str(archive), "--run-dir", str(run_dir)),
         *("--http-port", str(ports.http), "--management-port", str(ports.management)),
         *("--metrics-port", str(ports.metrics), "--grpc-port", str(ports.grpc)),
-        *("--grpc-management-port", str(ports.grpc_management)),
+        *("--grpc-management-port", str(ports.grpc_management), "--health-port", str(ports.health)),
     ]
 
 
@@ -170,15 +170,19 @@ class Live:
     def management(self) -> str:
         return f"http://127.0.0.1:{self.ports.management}"
 
+    @property
+    def health(self) -> str:
+        return f"http://127.0.0.1:{self.ports.health}"
+
     def post(self, body: Any, **fields: Any) -> httpx.Response:
         """Send ``body`` (bytes as they are, anything else as JSON) to the model over REST."""
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
         return self.http.post(PREDICTIONS, content=content, **{"headers": JSON, **fields})
 
-    def call(self, body: Any, key: str = "data", model: str = MODEL) -> bytes:
-        """Send ``body`` to the model over gRPC and return the bytes of the answer."""
+    def call(self, body: Any, key: str = "data", model: str = MODEL, **more: bytes) -> bytes:
+        """Send ``body``, and ``more`` beside it, to the model over gRPC and return the bytes of the answer."""
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
-        request = inference_pb2.PredictionsRequest(model_name=model, input={key: content})
+        request = inference_pb2.PredictionsRequest(model_name=model, input={key: content, **more})
         return bytes(self._stub.Predictions(request, timeout=PATIENCE_S).prediction)
 
     def metrics(self) -> bytes:

@@ -22,6 +22,7 @@ import httpx
 import pytest
 
 from client import LanternClient, LanternClientError
+from tests.otlp import Collector
 from tests.server.live import JSON, PREDICTIONS, Live, Packed, until
 from tests.server.traces import contents, digest, find, forms
 
@@ -201,6 +202,12 @@ def test_no_trace_on_the_terminal(live: Live, sent: Sent, wanted: dict[str, byte
 
 def test_no_metric_holds_a_trace(live: Live, sent: Sent, wanted: dict[str, bytes]) -> None:
     assert find(wanted, [("metrics", live.metrics())]) == []
+
+
+def test_no_span_holds_a_trace(collector: Collector, sent: Sent, wanted: dict[str, bytes]) -> None:
+    spans = b"".join(collector.bodies)
+    assert b"classify" in spans
+    assert find(wanted, [("spans", spans)]) == []
 
 
 def test_no_answer_holds_a_trace(sent: Sent, wanted: dict[str, bytes]) -> None:

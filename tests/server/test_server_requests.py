@@ -321,10 +321,10 @@ def test_metrics_count_texts_tokens_errors_and_decisions(live: Live) -> None:
     live.post({"text": _TEXT})
     live.post({"text": ""})
     wanted = (
-        'lantern_errors_total{Code="invalid_text"',
+        'lantern_errors_total{code="invalid_text"',
         "lantern_texts_total{",
         "lantern_tokens_total{",
-        'lantern_stage_seconds_bucket{Stage="run"',
-        'lantern_decisions_total{Tier="',
+        'lantern_stage_seconds_bucket{stage="run"',
+        'lantern_decisions_total{tier="',
     )
     until(lambda: all(name in live.metrics().decode() for name in wanted), "every metric")

@@ -10,7 +10,7 @@ import pytest
 
 from handlers.core.answered import Answered
 from handlers.core.errors import StartupError
-from handlers.core.events import Decided, Event, PolicyChanged, RecordsFailed, RecordsOpened
+from handlers.core.events import Decided, Event, PolicyChanged, RecordsFailed, RecordsOpened, RecordsRecovered
 from handlers.core.records import verify
 from handlers.core.schema import InputReport, LabelScore, ModelReport, parse_request
 from handlers.core.scores import LabelRule
@@ -161,3 +161,4 @@ def test_decisions_that_cannot_be_written_wait_and_are_reported(tmp_path: Path, 
     escalation.record()
     assert len((folder / "decisions.jsonl").read_text(encoding="utf-8").splitlines()) == 2
     assert len([event for event in events if isinstance(event, RecordsFailed)]) == 1
+    assert events[-1] == RecordsRecovered(1)

@@ -15,7 +15,7 @@ from transformers import LongformerForSequenceClassification
 
 from handlers.core.answered import Answered
 from handlers.core.errors import StartupError
-from handlers.core.events import BatchDone, Event, Fault, ItemFailed, Loaded, SubBatchDone
+from handlers.core.events import OK, Event, Fault, Loaded, RequestDone, SubBatchDone
 from handlers.core.manifest import Manifest, SmokeEntry
 from handlers.core.scores import LabelRule
 from handlers.core.settings import Settings
@@ -392,10 +392,56 @@ def test_events_count_texts_tokens_and_errors(bundle: Bundle) -> None:
     events.clear()
     pipeline.handle([request("abc"), request("defg"), RawRequest(b"{")])
 
-    run, batch, failed = events
-    assert run == SubBatchDone(inputs=2, tokens=3 + 2 + 4 + 2, padded_tokens=2 * (4 + 2), run_s=0.0)
-    assert batch == BatchDone(items=2, tokens=7, tokenize_s=0.0, queue_s=(0.0, 0.0), decide_s=0.0)
-    assert failed == ItemFailed("invalid_json")
+    run, *requests = events
+    lengths = (4 + 2, 3 + 2)
+    assert run == SubBatchDone(inputs=2, tokens=sum(lengths), padded_tokens=2 * max(lengths), run_s=0.0)
+    first, second, failed = (event for event in requests if isinstance(event, RequestDone))
+    assert [(request.code, request.texts[0].tokens) for request in (first, second)] == [(OK, 3), (OK, 4)]
+    assert sorted(first.texts[0].runs[0].lengths) == sorted(lengths)
+    assert first.texts[0].runs[0].padded_tokens == run.padded_tokens
+    assert (failed.code, failed.refused, failed.texts) == ("invalid_json", ("invalid_json",), ())
+
+
+@pytest.mark.parametrize(
+    ("mode", "handling", "windows"), [("window", "window", 3), ("head", "head", 1), ("reject", "reject", 0)]
+)
+def test_an_event_says_what_was_done_with_a_text_that_is_too_long(
+    bundle: Bundle, mode: str, handling: str, windows: int
+) -> None:
+    events: list[Event] = []
+    pipeline = open_pipeline(bundle, events.append)
+    events.clear()
+    pipeline.handle([request(LONG, options={"over_length": mode}), request("abc")])
+
+    long, short = (event.texts[0] for event in events if isinstance(event, RequestDone))
+    assert (long.handling, long.windows) == (handling, windows)
+    assert (short.handling, short.windows) == ("none", 1)
+
+
+def test_an_event_holds_the_scores_and_the_error_of_each_entry(bundle: Bundle) -> None:
+    events: list[Event] = []
+    pipeline = open_pipeline(bundle, events.append)
+    events.clear()
+    too_long = {"text": LONG, "options": {"over_length": "reject"}}
+    (outcome,) = pipeline.handle([request(entries=[{"text": "abc"}, {"text": ""}, too_long])])
+
+    (done,) = (event for event in events if isinstance(event, RequestDone))
+    assert (done.code, done.refused) == (OK, ("invalid_text",))
+    assert [text.code for text in done.texts] == [OK, "too_long"]
+    answered = fields(outcome)["results"][0]["labels"]
+    assert [(each.label, each.score, each.positive) for each in done.texts[0].scores] == [
+        (label["name"], label["score"], label["positive"]) for label in answered
+    ]
+
+
+def test_a_fault_of_one_entry_is_the_code_of_its_request(bundle: Bundle) -> None:
+    events: list[Event] = []
+    pipeline = open_pipeline(NanBundle(bundle.folder, bundle.manifest), events.append)
+    events.clear()
+    pipeline.handle([request(entries=[{"text": "abc"}, {"text": POISON}])])
+
+    (done,) = (event for event in events if isinstance(event, RequestDone))
+    assert done.code == "non_finite_scores"
 
 
 def test_loading_reports_what_is_served(bundle: Bundle) -> None:
