@@ -19,6 +19,9 @@ BENCH_OPTIONS ?=
 # What make bench sends (chat, journal, history, mixed, or a file) and what it has to hold, such as SLO=p99=800ms; default: the workload's.
 WORKLOAD ?= journal
 SLO ?=
+GATEWAY_OPTIONS ?=
+CHAOS_OPTIONS ?=
+FUZZ_OPTIONS ?=
 CALIBRATE_OPTIONS ?=
 EVALUATE_OPTIONS ?=
 TRAIN_OPTIONS ?=
@@ -29,7 +32,7 @@ QUALITY_DATA ?=
 
 VENV := .venv
 RUN := $(VENV)/bin/python
-PACKAGES := handlers export server client benchmarks training evaluation
+PACKAGES := handlers export server client benchmarks training evaluation deploy
 EMPTY :=
 SPACE := $(EMPTY) $(EMPTY)
 COMMA := ,
@@ -43,7 +46,7 @@ REPORT ?= .lantern/reports/evaluation.html
 SMALL := export/checkpoints/small
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve stop export export-onnx export-torch export-tensorrt parity calibrate evaluate labelled-data archive train card engine-bench peers bench test mutation lint format
+.PHONY: help setup serve stop export export-onnx export-torch export-tensorrt parity calibrate evaluate labelled-data archive train card engine-bench peers bench gateway chaos fuzz test mutation lint format
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -71,8 +74,8 @@ $(VENV)/.bench: requirements/bench.txt $(VENV)/.export
 	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements/bench.txt
 	@touch $@
 
-$(VENV)/.dev: requirements/dev.txt requirements/train.txt requirements/evaluate.txt requirements/bench.txt \
-		requirements/tensorrt-rtx.txt $(VENV)/.export
+$(VENV)/.dev: requirements/dev.txt requirements/train.txt requirements/evaluate.txt requirements/bench.txt requirements/gateway.txt requirements/sbom.txt requirements/fuzz.txt \
+		requirements/tensorrt-rtx.txt requirements/otel.txt $(VENV)/.export
 	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements/dev.txt
 	@touch $@
 
@@ -108,6 +111,14 @@ archive: parity ## bundle to model_store/sentiment.mar
 serve: archive ## set up, export, pack and serve on loopback; Ctrl-C stops
 	@exec $(RUN) -m server start --archive $(STORE)/sentiment.mar $(SERVE_OPTIONS)
 
+gateway: archive $(VENV)/.bench ## nginx with TLS and a token before two replicas on loopback; Ctrl-C stops
+	@exec $(RUN) -m deploy gateway --archive $(STORE)/sentiment.mar $(GATEWAY_OPTIONS)
+
+# The small model, whatever CHECKPOINT says: faults are what is looked at, and each costs a start of a replica.
+chaos: $(VENV)/.bench ## break replicas behind the gateway under load, and count what callers lose (5 minutes)
+	$(MAKE) --no-print-directory archive CHECKPOINT=$(SMALL) PRECISION=fp32 RUNTIME=onnx STORE=.lantern/chaos/store
+	@exec $(RUN) -m deploy chaos --archive .lantern/chaos/store/sentiment.mar $(CHAOS_OPTIONS)
+
 stop: ## stop a server that runs from this folder
 	@if [ -x $(RUN) ]; then $(RUN) -m server stop; else echo "nothing is set up here, so nothing runs"; fi
 
@@ -142,6 +153,9 @@ bench: $(VENV)/.bench ## how many requests a second hold the SLO, and how many r
 		$(MAKE) --no-print-directory archive RUNTIME=$${each%%-*} PRECISION=$${each#*-} STORE="$(BENCH_STORES)-$$each"; done
 	@exec $(RUN) -m benchmarks run --workload "$(WORKLOAD)" $(if $(SLO),--slo "$(SLO)") \
 		$(foreach each,$(BENCHED),--archive "$(subst -,$(SPACE),$(each))=$(BENCH_STORES)-$(each)/sentiment.mar") $(BENCH_OPTIONS)
+
+fuzz: $(VENV)/.dev archive ## five minutes of odd and broken requests on both protocols, with a verdict
+	$(RUN) -m deploy fuzz --archive $(STORE)/sentiment.mar $(FUZZ_OPTIONS)
 
 test: $(VENV)/.dev ## all tests, the real server included
 	$(RUN) -m pytest -n 2 --dist loadfile --ignore tests/server $(TEST_OPTIONS) tests

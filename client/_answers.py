@@ -43,6 +43,7 @@ STATUS_ERRORS: Final[dict[int, tuple[ErrorKind, str]]] = {
     502: (UNAVAILABLE, "the gateway cannot reach the server"),
     503: (OVERLOADED, "the server has no room or no worker for the request"),
     504: (DEADLINE_EXCEEDED, "the gateway had no answer in time"),
+    507: (UNAVAILABLE, "the worker ended while it had the request"),
 }
 """What an HTTP status means where no error envelope says more."""
 

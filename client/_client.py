@@ -12,6 +12,7 @@ from client._answers import check_health, read_response, read_results
 from client._errors import LanternClientError, client_error
 from client._retry import RetryPolicy
 from client._transport import Answer, Tls, Transport
+from handlers.core.caller import Caller, read_caller
 from handlers.core.errors import INVALID_REQUEST, LanternError
 from handlers.core.schema import (
     MAX_ENTRIES,
@@ -130,6 +131,8 @@ class LanternClient:
         context: Context | dict[str, Any] | None = None,
         options: Options | dict[str, Any] | None = None,
         timeout: float | None = None,
+        traceparent: str | None = None,
+        request_id: str | None = None,
     ) -> ClassifyResponse:
         """Classify one text. What the arguments mean is in ``ClassifyRequest``.
 
@@ -137,10 +140,14 @@ class LanternClient:
 
         Args:
             timeout: seconds for this call, retries included; ``None`` for the client's own.
+            traceparent: W3C trace context that the server's spans belong to.
+            request_id: an id of the caller's: 32 hexadecimal digits or a UUID.
 
         Raises:
             LanternClientError: the subclass says what went wrong.
+            ValueError: ``traceparent`` or ``request_id`` has another form.
         """
+        caller = _caller(traceparent, request_id)
         given = {
             "text": text,
             "locale": locale,
@@ -154,17 +161,29 @@ class LanternClient:
         request = _checked({name: value for name, value in given.items() if value is not None})
         if isinstance(request, LanternClientError):
             raise request
-        return self._predict(_fields(request), read_response, timeout)
+        return self._predict(_fields(request), read_response, timeout, caller)
 
-    def classify_entries(self, entries: Sequence[Entry], *, timeout: float | None = None) -> list[Result]:
+    def classify_entries(
+        self,
+        entries: Sequence[Entry],
+        *,
+        timeout: float | None = None,
+        traceparent: str | None = None,
+        request_id: str | None = None,
+    ) -> list[Result]:
         """Classify 1 to 64 texts in one call and return one result per entry, in order.
 
         An entry that fails does not fail the others: its exception stands in its place, not
         raised. It is not retried either; ``kind.retryable`` says whether to send it again.
 
+        Args:
+            timeout, traceparent, request_id: as for ``classify``.
+
         Raises:
             LanternClientError: the call as a whole failed.
+            ValueError: as for ``classify``.
         """
+        caller = _caller(traceparent, request_id)
         if isinstance(entries, (str, bytes)):
             raise TypeError("entries must be a list of texts; for one text call classify")
         if not 1 <= len(entries) <= MAX_ENTRIES:
@@ -176,7 +195,7 @@ class LanternClient:
         }
         if sent:
             call = {"entries": list(sent.values())}
-            answers = self._predict(call, lambda answer: read_results(answer, len(sent)), timeout)
+            answers = self._predict(call, lambda answer: read_results(answer, len(sent)), timeout, caller)
             results.update({place: _at_place(result, place) for place, result in zip(sent, answers, strict=True)})
         return [results[place] for place in range(len(checked))]
 
@@ -212,11 +231,11 @@ class LanternClient:
     ) -> None:
         self.close()
 
-    def _predict(self, call: dict[str, Any], read: Callable[[Answer], _T], timeout: float | None) -> _T:
+    def _predict(self, call: dict[str, Any], read: Callable[[Answer], _T], timeout: float | None, caller: Caller) -> _T:
         """Send and read until it succeeds: reading belongs to an attempt, as errors come in the body too."""
         limit_s = self._limit(timeout)
         body = encode_json(call)
-        return self._retry.run(lambda left_s: read(self._transport.predict(body, left_s)), limit_s)
+        return self._retry.run(lambda left_s: read(self._transport.predict(body, left_s, caller)), limit_s)
 
     def _limit(self, timeout: float | None) -> float:
         if self._closed:
@@ -228,6 +247,15 @@ def _seconds(timeout: float) -> float:
     if not isinstance(timeout, (int, float)) or not 0 < timeout < math.inf:
         raise ValueError("timeout must be a number of seconds above 0: a call without a deadline may hang for ever")
     return float(timeout)
+
+
+def _caller(traceparent: str | None, request_id: str | None) -> Caller:
+    caller = read_caller("none", traceparent or "", request_id or "")
+    if traceparent is not None and not caller.traceparent:
+        raise ValueError("traceparent must be a W3C trace context: 00-, 32, 16 and 2 hexadecimal digits, '-' between")
+    if request_id is not None and not caller.request_id:
+        raise ValueError("request_id must be 32 hexadecimal digits or a UUID")
+    return caller
 
 
 def _entry_fields(entry: Entry) -> object:

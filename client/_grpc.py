@@ -11,7 +11,8 @@ from google.protobuf.empty_pb2 import Empty
 from client._answers import STATUS_ERRORS
 from client._errors import LanternClientError, client_error
 from client._generated import inference_pb2, inference_pb2_grpc
-from client._transport import MAX_ANSWER_BYTES, UNTRUSTED, Answer, Tls, bearer
+from client._transport import MAX_ANSWER_BYTES, TRACEPARENT, UNTRUSTED, Answer, Tls, bearer
+from handlers.core.caller import Caller
 from handlers.core.errors import (
     DEADLINE_EXCEEDED,
     INTERNAL,
@@ -30,6 +31,8 @@ _OPTIONS: Final = (
     ("grpc.max_receive_message_length", MAX_ANSWER_BYTES),
 )
 
+_REQUEST_ID: Final = "request_id"
+
 _SMALL_BODY: Final = 64 * 1024
 """No sane size limit is below this, so a smaller body was not cut off for its size."""
 
@@ -44,6 +47,7 @@ _STATUSES: Final[dict[str, tuple[ErrorKind, str]]] = {
     "NOT_FOUND": _NO_MODEL,
     "UNAUTHENTICATED": _UNAUTHORIZED,
     "PERMISSION_DENIED": _UNAUTHORIZED,
+    "OUT_OF_RANGE": _OVER_LIMIT,
     "INVALID_ARGUMENT": (INVALID_REQUEST, "the server refused the request"),
     "UNIMPLEMENTED": (INTERNAL, "this address does not serve TorchServe's inference service"),
     "CANCELLED": _BROKEN,
@@ -54,6 +58,7 @@ _TELLING_DETAILS: Final[tuple[tuple[str, str, tuple[ErrorKind, str]], ...]] = (
     # (status, part of the details, meaning), as TorchServe 0.12 and gRPC word them
     ("INTERNAL", "NotFoundException", _NO_MODEL),
     ("INTERNAL", "Model not found", _NO_MODEL),
+    ("INTERNAL", "Worker died", STATUS_ERRORS[507]),
     ("INTERNAL", "has no worker to serve", _NO_ROOM),  # also the words for a full queue
     ("UNAVAILABLE", "org.pytorch.serve", _NO_ROOM),  # TorchServe's own 503, so it was reached
     ("UNAVAILABLE", "CERTIFICATE_VERIFY_FAILED", (UNAVAILABLE, UNTRUSTED)),
@@ -75,8 +80,11 @@ class GrpcTransport:
         self._channel = _channel(target, tls)
         self._stub = inference_pb2_grpc.InferenceAPIsServiceStub(self._channel)  # type: ignore[no-untyped-call]
 
-    def predict(self, body: bytes, timeout_s: float) -> Answer:
-        request = inference_pb2.PredictionsRequest(model_name=self._model, input={"data": body})
+    def predict(self, body: bytes, timeout_s: float, caller: Caller) -> Answer:
+        # TorchServe keeps metadata from the handler, so what the caller says goes beside the text.
+        said = {TRACEPARENT: caller.traceparent.encode(), _REQUEST_ID: caller.request_id.encode()}
+        given = {name: value for name, value in said.items() if value}
+        request = inference_pb2.PredictionsRequest(model_name=self._model, input={"data": body} | given)
         try:
             reply = self._stub.Predictions(request, timeout=timeout_s, metadata=self._metadata)
             # the body alone tells of an error, and no header can name a wait: the contract's holds

@@ -12,10 +12,12 @@ from urllib.parse import quote
 import httpx
 
 from client._errors import LanternClientError, client_error
-from client._transport import MAX_ANSWER_BYTES, UNTRUSTED, Answer, Tls, bearer
+from client._transport import MAX_ANSWER_BYTES, TRACEPARENT, UNTRUSTED, Answer, Tls, bearer
+from handlers.core.caller import Caller
 from handlers.core.errors import DEADLINE_EXCEEDED, INTERNAL, UNAVAILABLE
 
 _JSON = {"content-type": "application/json"}
+_REQUEST_ID = "x-request-id"
 
 
 class RestTransport:
@@ -33,8 +35,10 @@ class RestTransport:
             trust_env=False,  # no proxy and no .netrc credentials that the caller did not name
         )
 
-    def predict(self, body: bytes, timeout_s: float) -> Answer:
-        return self._send("POST", self._path, timeout_s, body, _JSON)
+    def predict(self, body: bytes, timeout_s: float, caller: Caller) -> Answer:
+        said = {TRACEPARENT: caller.traceparent, _REQUEST_ID: caller.request_id}
+        headers = _JSON | {name: value for name, value in said.items() if value}
+        return self._send("POST", self._path, timeout_s, body, headers)
 
     def ping(self, timeout_s: float) -> Answer:
         return self._send("GET", "/ping", timeout_s)

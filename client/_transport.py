@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Protocol
 
+from handlers.core.caller import Caller
+
 MAX_ANSWER_BYTES: Final = 16 * 1024 * 1024
 """A longer answer is refused: 64 entries of many windows stay far below it."""
 
@@ -39,8 +41,8 @@ class Transport(Protocol):
     the context of ours.
     """
 
-    def predict(self, body: bytes, timeout_s: float) -> Answer:
-        """Send one call's JSON and return the answer within ``timeout_s`` seconds."""
+    def predict(self, body: bytes, timeout_s: float, caller: Caller) -> Answer:
+        """Send one call's JSON, and what ``caller`` says, and return the answer within ``timeout_s`` seconds."""
 
     def ping(self, timeout_s: float) -> Answer:
         """Return the answer of the server's health check within ``timeout_s`` seconds."""
@@ -66,6 +68,10 @@ class Tls:
     def __post_init__(self) -> None:
         if (self.certificate is None) != (self.key is None):
             raise ValueError("a client certificate and its key are given together or not at all")
+
+
+TRACEPARENT: Final = "traceparent"
+"""Name of the trace context, as REST header and as gRPC input key."""
 
 
 def bearer(token: str | None) -> dict[str, str]:

@@ -71,7 +71,7 @@ def _reply(json: Any = None, **fields: Any) -> Reply:
 
 @dataclass
 class Seen:
-    """One call as the server met it."""
+    """One call as the server met it; ``headers`` of gRPC are its metadata and what is in its input beside the text."""
 
     path: str
     body: bytes
@@ -136,14 +136,15 @@ class _Servicer(inference_pb2_grpc.InferenceAPIsServiceServicer):
         self.script = script
 
     def Predictions(self, request: Any, context: Any) -> Any:
-        body = request.input["data"]
-        return inference_pb2.PredictionResponse(prediction=self._reply(request.model_name, body, context))
+        beside = {name: value.decode() for name, value in request.input.items() if name != "data"}
+        answer = self._reply(request.model_name, request.input["data"], context, beside)
+        return inference_pb2.PredictionResponse(prediction=answer)
 
     def Ping(self, request: Any, context: Any) -> Any:
         return inference_pb2.TorchServeHealthResponse(health=self._reply("/ping", b"", context).decode())
 
-    def _reply(self, path: str, body: bytes, context: Any) -> bytes:
-        reply = self.script.next(Seen(path, body, dict(context.invocation_metadata())))
+    def _reply(self, path: str, body: bytes, context: Any, beside: dict[str, str] | None = None) -> bytes:
+        reply = self.script.next(Seen(path, body, dict(context.invocation_metadata()) | (beside or {})))
         if reply.drop:
             context.abort(grpc.StatusCode.UNAVAILABLE, "Socket closed")
         if reply.grpc != "OK":

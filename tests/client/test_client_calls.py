@@ -45,6 +45,31 @@ def test_only_what_was_given_is_sent(server: Server, response: dict[str, Any]) -
     assert server.seen[0].path in ("/predictions/sentiment", "sentiment")
 
 
+TRACEPARENT = f"00-{'4b' * 16}-{'00f0' * 4}-01"
+REQUEST_ID = "0f" * 16
+
+
+def test_trace_and_request_id_go_where_the_handler_sees_them(server: Server, response: dict[str, Any]) -> None:
+    server.say({"json": response})
+
+    server.client().classify("Text.", traceparent=TRACEPARENT, request_id=REQUEST_ID)
+    server.say({"json": {"results": [response]}})
+    server.client().classify_entries(["Text."], traceparent=TRACEPARENT)
+
+    name = "x-request-id" if server.transport == "rest" else "request_id"
+    assert [seen.headers.get("traceparent") for seen in server.seen] == [TRACEPARENT, TRACEPARENT]
+    assert [seen.headers.get(name) for seen in server.seen] == [REQUEST_ID, None]
+
+
+@pytest.mark.parametrize(
+    "given", [{"traceparent": "00-4b-00-01"}, {"request_id": "anna@example.org"}, {"request_id": ""}]
+)
+def test_an_id_of_another_form_is_not_sent(server: Server, given: dict[str, str]) -> None:
+    with pytest.raises(ValueError, match="must be"):
+        server.client().classify("Text.", **given)
+    assert server.seen == []
+
+
 def test_every_field_arrives_as_the_server_reads_it(server: Server, response: dict[str, Any]) -> None:
     server.say({"json": response})
 

@@ -134,7 +134,7 @@ SAME = [
     (
         {"json": server_error(507, "InternalServerException", "Worker died."), "http": 507},
         ("INTERNAL", "Worker died.\norg.pytorch.serve.http.InternalServerException"),
-        "internal",
+        "unavailable",
     ),
     (
         {"json": server_error(500, "InternalServerException", "Worker timed out"), "http": 500},
@@ -150,6 +150,7 @@ SAME = [
     ({"http": 403}, ("PERMISSION_DENIED", ""), "invalid_request"),
     ({"http": 400}, ("INVALID_ARGUMENT", ""), "invalid_request"),
     ({"http": 413}, ("RESOURCE_EXHAUSTED", "gRPC message exceeds maximum size 10: 20"), "too_long"),
+    ({"http": 413}, ("OUT_OF_RANGE", "too_long: the body is over the size limit"), "too_long"),
     ({"http": 502, "body": b"<html>"}, ("UNAVAILABLE", "no connection"), "unavailable"),
     ({"drop": True}, ("UNAVAILABLE", "Socket closed"), "unavailable"),
     ({"http": 504}, ("DEADLINE_EXCEEDED", ""), "deadline_exceeded"),
