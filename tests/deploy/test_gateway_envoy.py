@@ -26,7 +26,7 @@ from tests.deploy.calls import OTHER_TOKEN, PATH, TOKEN, ask, client_of, error_o
 from tests.deploy.conftest import ScriptedReplica
 
 ENVOY = ROOT / "deploy" / "gateway" / "envoy"
-FEW = 4
+FEW = 50
 BUSY = {"rest": Token("busy-rest", "1c" * 32), "grpc": Token("busy-grpc", "2d" * 32)}
 CANARY = "xyzzy-canary"
 LIMITS = read_limits()
