@@ -43,6 +43,7 @@ from handlers.pipeline import Pipeline, ServedModel
 from handlers.relay import EventRelay
 from handlers.runtime.bundle import read_bundle, verify_bundle
 from handlers.runtime.cores import available_cores
+from handlers.runtime.gpus import see_one_gpu
 from handlers.scheduler import Scheduler, Turns
 from handlers.tracing import Tracing, open_tracing
 
@@ -65,6 +66,7 @@ class SentimentHandler:
         Raises:
             StartupError: the bundle or a setting is not fit to serve.
         """
+        see_one_gpu(context.system_properties.get("gpu_id"), os.environ)
         self._gate = Gate.from_environment()
         self._busy = ExitStack()
         self._model_name = context.model_name

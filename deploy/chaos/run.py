@@ -82,14 +82,16 @@ def run_one(arena: Arena, scenario: Scenario) -> Outcome:
     """Run one scenario and leave the arena as it was."""
     began = time.monotonic()
     arena.notes.clear()
+    skipped, result = "", Result([])
     try:
         result = scenario.run(arena)
     except Skipped as reason:
-        arena.make_whole()
-        return Outcome(scenario.name, scenario.title, time.monotonic() - began, skipped=str(reason))
+        skipped = str(reason)
     except DeployError as error:
         result = Result([], None, [str(error)])
-    arena.make_whole()
+    failures = [*result.failures, *_whole_again(arena)]
+    if skipped:
+        return Outcome(scenario.name, scenario.title, time.monotonic() - began, skipped, failures=tuple(failures))
     counts = tally(result.samples)
     return Outcome(
         name=scenario.name,
@@ -97,9 +99,16 @@ def run_one(arena: Arena, scenario: Scenario) -> Outcome:
         seconds=time.monotonic() - began,
         tally=counts,
         recovery_s=result.recovery_s,
-        failures=(*result.failures, *judge(counts, scenario.allowed)),
+        failures=(*failures, *judge(counts, scenario.allowed)),
         notes=tuple(arena.notes),
     )
+
+
+def _whole_again(arena: Arena) -> Iterator[str]:
+    try:
+        arena.make_whole()
+    except DeployError as error:
+        yield f"the replicas did not come back: {error}"
 
 
 def judge(counts: Tally, allowed: frozenset[str]) -> Iterator[str]:

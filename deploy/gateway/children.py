@@ -6,26 +6,20 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 _LEASH: Final = Path(__file__).with_name("leash.py")
 
 
-def start_child(
-    command: Sequence[str], log: Path, cwd: Path | None = None, environment: Mapping[str, str] | None = None
-) -> subprocess.Popen[bytes]:
-    """Start ``command`` with its output appended to ``log`` and ``environment`` over that of this process.
-
-    It gets SIGTERM when the thread that starts it ends.
-    """
+def start_child(command: Sequence[str], log: Path, cwd: Path | None = None) -> subprocess.Popen[bytes]:
+    """Start ``command`` with its output appended to ``log``; it gets SIGTERM when the thread that starts it ends."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
         return subprocess.Popen(
             [sys.executable, str(_LEASH), str(os.getpid()), *command],
             cwd=cwd,
-            env=dict(os.environ) | dict(environment or {}),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

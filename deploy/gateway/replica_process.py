@@ -37,7 +37,6 @@ class ReplicaProcess:
         archive: what it serves at its next start.
         drain_grace_s: seconds in which it still serves after a stop was asked for, though it is not ready.
         options: further options of ``server start``.
-        environment: variables beside those of this process.
     """
 
     archive: Path
@@ -46,7 +45,6 @@ class ReplicaProcess:
     model: str
     drain_grace_s: float
     options: tuple[str, ...] = ()
-    environment: dict[str, str] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
     @property
@@ -66,7 +64,7 @@ class ReplicaProcess:
         serve = [sys.executable, "-m", "server", "start", "--archive", str(self.archive), "--model", self.model]
         grace = f"--drain-grace={self.drain_grace_s}"
         command = [*serve, "--run-dir", str(self.run_dir.path), grace, *ports, *self.options]
-        self.process = start_child(command, self.log, ROOT, self.environment)
+        self.process = start_child(command, self.log, cwd=ROOT)
 
     def ended(self) -> int | None:
         """Return its exit status, or ``None`` while it runs."""
