@@ -12,6 +12,9 @@ WALL_CLOCK = {"time.time", "time.time_ns", "datetime.now", "datetime.utcnow", "d
 STAMPS = {
     "handlers/escalation.py",  # when a decision was recorded
     "handlers/gate.py",  # when a worker reported
+    "handlers/metrics.py",  # the time of gauges
+    "handlers/spans.py",  # when a span began
+    "handlers/core/policy_cli.py",  # the day at which a directory is judged, on the command line
     "server/logs.py",  # of a log line
     "client/_rest.py",  # a Retry-After that is a date
 }

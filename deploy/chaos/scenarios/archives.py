@@ -22,7 +22,7 @@ WEIGHTS: Final = "bundle/model.onnx.data"
 POLICY: Final = "handlers/config/policy.yaml"
 CALIBRATION: Final = "calibration.json"
 _POISON: Final = "If all of this goes on like that for another week I do not know what becomes of us, "
-_POISON_CALLS: Final = 12
+_POISON_CALLS: Final = 40
 _TIMEOUT_S: Final = 60.0
 _START_S: Final = 60.0
 

@@ -363,7 +363,7 @@ def test_the_gate_counts_flips_on_the_scale_of_the_calibration(
 def exports(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     """Exports copy the tiny graph, as a real one takes ten seconds."""
 
-    def copy_graph(model: Any, path: Path, precision: str) -> None:
+    def copy_graph(model: Any, path: Path, precision: str, fp32_layers: int) -> None:
         for suffix in ("", ".data"):
             shutil.copy(f"{tiny.bundle / GRAPH_NAME}{suffix}", f"{path}{suffix}")
 
@@ -397,8 +397,8 @@ def test_another_graph_loses_the_calibration_with_a_word(
     make_checkpoint(own.checkpoint, seed=1)
     copy_graph = export.bundle.export_onnx
 
-    def change_weights(model: Any, path: Path, precision: str) -> None:
-        copy_graph(model, path, precision)
+    def change_weights(model: Any, path: Path, precision: str, fp32_layers: int) -> None:
+        copy_graph(model, path, precision, fp32_layers)
         weights = path.with_name(f"{path.name}.data")
         weights.write_bytes(weights.read_bytes() + b"\0")
 

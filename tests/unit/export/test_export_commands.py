@@ -31,7 +31,7 @@ def exports(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """Graphs that were exported; each is a copy of the tiny one, as an export takes ten seconds."""
     made: list[Path] = []
 
-    def copy_graph(model: Any, path: Path, precision: str) -> None:
+    def copy_graph(model: Any, path: Path, precision: str, fp32_layers: int) -> None:
         made.append(path)
         for suffix in ("", ".data"):
             shutil.copy(f"{tiny.bundle / GRAPH_NAME}{suffix}", f"{path}{suffix}")
