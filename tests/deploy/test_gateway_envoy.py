@@ -151,7 +151,7 @@ def run_envoy(
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
     running = Envoy(f"127.0.0.1:{port}", certificate[0], log)
     try:
-        until(lambda: process.poll() is not None or _answers(running), "Envoy's start", 30)
+        until(lambda: process.poll() is not None or _answers(running), "Envoy's start", 90)
         assert process.poll() is None, log.read_text(encoding="utf-8")
         yield running
     finally:
