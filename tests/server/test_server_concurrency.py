@@ -12,8 +12,6 @@ from client import LanternClient
 from handlers.core.schema import ClassifyResponse
 from tests.server.live import Live, Packed, until
 
-pytestmark = pytest.mark.xdist_group("server")
-
 _WORDS = ("I", "slept", "badly", "again", "and", "worry", "about", "work", "money", "rain", "but", "tea", "helps")
 _LENGTHS = (1, 2, 3, 5, 8, 13, 21, 30, 55, 62, 63, 64, 65, 89, 127, 128, 144, 233, 377, 610, 987)
 _TOLERANCE = 1e-5

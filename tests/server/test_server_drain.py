@@ -20,8 +20,6 @@ from server.errors import ExitCode
 from server.readiness import why_not_ready
 from tests.server.live import Live, Packed, runs, serve, until
 
-pytestmark = pytest.mark.xdist_group("server")
-
 _LONG_S = 0.7
 """Seconds of work of each long request; the drain is asked for within them."""
 

@@ -9,8 +9,6 @@ import pytest
 
 from tests.server.live import Live
 
-pytestmark = pytest.mark.xdist_group("server")
-
 _RISK = "I feel hopeless and empty, I cry every night and nothing matters to me any more."
 _CHINESE = "今天我觉得非常难过，不知道该怎么办，晚上也睡不着，吃不下饭，也不想见任何人。"
 _CONTEXT = {"now": "2026-03-01T14:00:00Z", "age_band": "adult"}

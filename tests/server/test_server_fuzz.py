@@ -10,8 +10,6 @@ from deploy.fuzz.run import Endpoints, Tally, make_canary, send_grpc, send_http,
 from deploy.fuzz.target import Watched
 from tests.server.live import MODEL, Live
 
-pytestmark = pytest.mark.xdist_group("server")
-
 _SEED = 7
 
 

@@ -14,8 +14,6 @@ import pytest
 
 from tests.server.live import MODEL, Live, until
 
-pytestmark = pytest.mark.xdist_group("server")
-
 _GRPC_MANAGEMENT: Final = "/org.pytorch.serve.grpc.management.ManagementAPIsService/"
 
 

@@ -10,8 +10,6 @@ from client import LanternClient, TooLong
 from handlers.core.schema import ClassifyResponse, InputReport
 from tests.server.live import ROOT, Live, Packed
 
-pytestmark = pytest.mark.xdist_group("server")
-
 _DIARY = ROOT.parent / "shared" / "data" / "pepys_1665_1666.jsonl"
 _DIARY_WORDS = 3000
 """More than any one entry of the file has: the longest, on the Great Fire, has 1,874."""

@@ -7,8 +7,6 @@ import pytest
 from client import LanternClient
 from tests.server.live import Packed
 
-pytestmark = pytest.mark.xdist_group("server")
-
 
 @pytest.mark.parametrize(
     ("text", "expected"),

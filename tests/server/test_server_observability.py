@@ -19,8 +19,6 @@ from tests.otlp import Collector, attributes
 from tests.ports import free_ports
 from tests.server.live import JSON, PATIENCE_S, Live, until
 
-pytestmark = pytest.mark.xdist_group("server")
-
 PROMETHEUS = shutil.which("prometheus")
 needs_prometheus = pytest.mark.skipif(
     PROMETHEUS is None, reason="prometheus is not installed (Debian's package prometheus)"

@@ -14,8 +14,6 @@ from deploy.api.document import DOCUMENT
 from handlers.core.errors import ERROR_TABLE
 from tests.server.live import JSON, MODEL, PREDICTIONS, Live, Packed
 
-pytestmark = pytest.mark.xdist_group("server")
-
 _WRITTEN: Final[dict[str, Any]] = yaml.safe_load(DOCUMENT.read_text(encoding="utf-8"))
 _PREDICT: Final = _WRITTEN["paths"]["/predictions/{model}"]["post"]
 _EXAMPLES: Final = [

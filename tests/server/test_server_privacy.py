@@ -26,8 +26,6 @@ from tests.otlp import Collector
 from tests.server.live import JSON, PREDICTIONS, Live, Packed, until
 from tests.server.traces import contents, digest, find, forms
 
-pytestmark = pytest.mark.xdist_group("server")
-
 _WORDS = ("Quorvanexil", "blixtemorand", "zandrupelkeif", "梟の硝子瓶七つ🦉", "ÿælgrønhævn")
 _CANARY = " ".join(_WORDS)
 _FIELD = "wystelbrandtquim"

@@ -15,8 +15,6 @@ from server.rundir import RunDir
 from tests.ports import free_ports
 from tests.server.live import MODEL, ROOT, Live, Packed, repack, start_command
 
-pytestmark = pytest.mark.xdist_group("server")
-
 _SMOKE_TEXT = "quenbladderwick morning"
 
 

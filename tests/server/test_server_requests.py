@@ -12,8 +12,6 @@ from client import InvalidRequest, LanternClient, NotFound, TooLong
 from handlers.core.schema import ClassifyResponse
 from tests.server.live import MODEL, PREDICTIONS, Live, Packed, until
 
-pytestmark = pytest.mark.xdist_group("server")
-
 _TEXT = "I keep worrying about the exam, and I have slept badly for weeks."
 
 
