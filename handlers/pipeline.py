@@ -92,7 +92,9 @@ class Text:
         arrived: second of the clock at which its request came.
         path: its place among ``entries``.
         result: ends the stages.
-        tokenized, spans, inputs: what tokenization found; ``inputs`` are the token ids of each model input.
+        tokens: of the whole text.
+        inputs: the token ids of each model input.
+        report: which part of the text they are.
         rows: logits of each input that has been run.
         tokenized_at: second at which it could have been run.
         tokenize_s, run_s, queue_s: seconds; ``queue_s`` is what passed from ``tokenized_at`` to the end of the last
@@ -106,9 +108,9 @@ class Text:
     arrived: float
     path: str = ""
     result: ClassifyResponse | LanternError | None = None
-    tokenized: TokenizedText | None = None
-    spans: list[list[TokenSpan]] = field(default_factory=list)
+    tokens: int = 0
     inputs: list[list[int]] = field(default_factory=list)
+    report: InputReport | None = None
     rows: dict[int, Row] = field(default_factory=dict)
     tokenized_at: float = 0.0
     tokenize_s: float = 0.0
@@ -297,9 +299,10 @@ class Pipeline:
         started = self.clock()
         self._check_labels(text.request)
         tokenized = self._tokenizer.tokenize(text.request.text)
-        text.spans = select_spans(tokenized.tokens, text.request.options.over_length, self._limits)
-        text.inputs = [self._tokenizer.model_input(tokenized, spans) for spans in text.spans]
-        text.tokenized = tokenized
+        spans = select_spans(tokenized.tokens, text.request.options.over_length, self._limits)
+        text.inputs = [self._tokenizer.model_input(tokenized, joined) for joined in spans]
+        # No more of it is kept while the text waits: the whole encoding takes some hundred bytes a token.
+        text.tokens, text.report = tokenized.tokens, _input_report(tokenized, spans)
         text.tokenized_at = self.clock()
         text.tokenize_s = text.tokenized_at - started
 
@@ -328,11 +331,11 @@ class Pipeline:
             self._report_run(inputs, batch.seconds)
 
     def _score(self, text: Text) -> None:
-        assert text.tokenized is not None  # the stage before has set it, or the text has ended
+        report = text.report
+        assert report is not None  # the stage before has set it, or the text has ended
         text.decide_at = self.clock()
         logits = combine_windows([text.rows[index] for index in range(len(text.inputs))], self._rules)
         labels = score_labels(logits, self._rules, text.request.options.return_logits)
-        report = _input_report(text.tokenized, text.spans)
         text.decide_s = self.clock() - text.decide_at
         timing = Timing(
             tokenize=_milliseconds(text.tokenize_s),
@@ -388,12 +391,11 @@ class Pipeline:
     def _text_done(self, text: Text) -> TextDone:
         result = _result(text)
         escalation = result.escalation or {}
-        tokens = 0 if text.tokenized is None else text.tokenized.tokens
         return TextDone(
             code=_code(result),
-            tokens=tokens,
+            tokens=text.tokens,
             windows=len(text.inputs),
-            handling=_handling(text, is_long=tokens > self._limits.window),
+            handling=_handling(text, is_long=text.tokens > self._limits.window),
             tokenized_at=text.tokenized_at,
             tokenize_s=text.tokenize_s,
             queue_s=text.queue_s,

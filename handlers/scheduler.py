@@ -232,6 +232,7 @@ class Scheduler:
         rows, seconds = self._pipeline.run_sub_batch([waiting.owner.inputs[waiting.index] for waiting in batch])
         with self._changed:
             self._end(longest, batch, rows, seconds)
+            batch.clear()  # in the caller too: a lane that waits holds no text that it has read
             self._changed.notify_all()
             return then(longest)
 

@@ -44,6 +44,7 @@ from handlers.relay import EventRelay
 from handlers.runtime.bundle import read_bundle, verify_bundle
 from handlers.runtime.cores import available_cores
 from handlers.runtime.gpus import see_one_gpu
+from handlers.runtime.heap import HeapTrimmer
 from handlers.scheduler import Scheduler, Turns
 from handlers.tracing import Tracing, open_tracing
 
@@ -72,6 +73,7 @@ class SentimentHandler:
         self._model_name = context.model_name
         self._metrics = context.metrics
         self._meter = Meter()
+        self._heap = HeapTrimmer.of_process()
         self._tracing: Tracing | None = None
         self._relay = EventRelay(self._observe, then=self._flush)
         self._takes_turns = bool(context.model_yaml_config.get("continuousBatching", False))
@@ -116,7 +118,9 @@ class SentimentHandler:
         if new and self._gate.draining:
             return {keys[index]: self._refuse(rows[index], context, index) for index in new}
         for index in new:
-            self._scheduler.submit(keys[index], _raw_request(rows[index], context, index))
+            request = _raw_request(rows[index], context, index)
+            self._scheduler.submit(keys[index], request)
+            self._heap.note(request.payload)
         return {}
 
     def _refuse(self, row: dict[str, Any], context: Any, index: int) -> Outcome:
@@ -158,6 +162,7 @@ class SentimentHandler:
 
     def _flush(self) -> None:
         self._meter.flush(self._emit)
+        self._heap.trim()
 
     def _emit(self, kind: Kind, name: str, labels: tuple[str, ...], value: float) -> None:
         metric = self._metrics.get_metric(name, MetricTypes(kind))

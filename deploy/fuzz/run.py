@@ -6,7 +6,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from deploy.fuzz.grpc_cases import GrpcCase, grpc_cases
 from deploy.fuzz.http_cases import HttpCase, http_cases
+from deploy.fuzz.largest import ROUNDS, largest_grpc_cases, largest_http_cases
 from deploy.fuzz.senders import GrpcSender, HttpSender
 from deploy.fuzz.target import Memory, Watched, files_with
 from deploy.fuzz.verdicts import is_known_5xx, judge_grpc, judge_rest
@@ -106,6 +107,22 @@ def send_schema(endpoints: Endpoints, seed: int, canary: str, tally: Tally, stop
         number += 1
 
 
+def send_largest_http(endpoints: Endpoints, canary: str, tally: Tally, first: int = 0) -> None:
+    """Send the largest HTTP cases, beginning at the place ``first``."""
+    sender, cases = _http_sender(endpoints), largest_http_cases(canary, endpoints.model)
+    for place in range(first, first + ROUNDS * len(cases)):
+        case = cases[place % len(cases)]
+        _judge_http(sender, case, Finding("http", 0, place, case.name, ""), tally)
+
+
+def send_largest_grpc(endpoints: Endpoints, canary: str, tally: Tally) -> None:
+    """Send the largest gRPC cases."""
+    cases = largest_grpc_cases(canary, endpoints.model) * ROUNDS
+    with GrpcSender(endpoints.grpc) as sender:
+        for place, case in enumerate(cases):
+            _judge_grpc(sender, case, Finding("grpc", 0, place, case.name, ""), tally)
+
+
 def _http_sender(endpoints: Endpoints) -> HttpSender:
     host, _, port = endpoints.http.rpartition(":")
     return HttpSender(host.strip("[]"), int(port))
@@ -186,10 +203,20 @@ class Fuzzer:
     def run(self) -> tuple[Memory | None, Memory | None]:
         """Send, and return the memory after the warm-up and at the end, each measured while nothing is sent."""
         memory = self._watched.memory if self._watched is not None else lambda: None
+        self._send_largest()
         self._phase(self._seed, self._seconds * WARM_UP, "warm-up")
         warm = memory()
         self._phase(self._seed + 1, self._seconds * (1 - WARM_UP), "fuzz")
         return warm, memory()
+
+    def _send_largest(self) -> None:
+        with ThreadPoolExecutor(len(_SENDERS)) as pool:
+            sending = {
+                pool.submit(send_largest_http, self._endpoints, self.canary, self.tally),
+                pool.submit(send_largest_http, self._endpoints, self.canary, self.tally, 4),
+                pool.submit(send_largest_grpc, self._endpoints, self.canary, self.tally),
+            }
+            self._watch(sending, lambda: "the largest cases")
 
     def _phase(self, seed: int, seconds: float, name: str) -> None:
         until = time.monotonic() + seconds
@@ -198,12 +225,14 @@ class Fuzzer:
                 pool.submit(send, self._endpoints, seed, self.canary, self.tally, lambda: time.monotonic() >= until)
                 for send in _SENDERS
             }
-            while wait(sending, timeout=1.0).not_done:
-                left = max(0.0, until - time.monotonic())
-                sent, found = self.tally.sent.total(), len(self.tally.findings)
-                if self._watched is not None and not self._watched.restarts():
-                    self.course.append(self._watched.look())
-                self._say(f"{name}: {sent} sent, {found} findings, {left:.0f} s left")
+            self._watch(sending, lambda: f"{name}, {max(0.0, until - time.monotonic()):.0f} s left")
+
+    def _watch(self, sending: set[Future[None]], stage: Callable[[], str]) -> None:
+        """Look at the memory and tell of the progress until all is sent."""
+        while wait(sending, timeout=1.0).not_done:
+            if self._watched is not None and not self._watched.restarts():
+                self.course.append(self._watched.look())
+            self._say(f"{stage()}: {self.tally.sent.total()} sent, {len(self.tally.findings)} findings")
         for future in sending:
             future.result()
 

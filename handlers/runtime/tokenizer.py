@@ -33,11 +33,6 @@ class TokenizedText:
         """Token ids; taken once, as the library makes a list of the whole text each time it is asked."""
         return list(self.encoding.ids)
 
-    @cached_property
-    def offsets(self) -> list[tuple[int, int]]:
-        """Characters of each token; taken once, as ``ids``."""
-        return list(self.encoding.offsets)
-
     def char_span(self, span: TokenSpan) -> Span:
         """Return the characters that tokens ``[start, end)`` cover.
 
@@ -45,9 +40,14 @@ class TokenizedText:
         """
         start, end = span
         return Span(
-            start_char=self.offsets[start][0] if start else 0,
-            end_char=self.offsets[end - 1][1] if end < self.tokens else self.characters,
+            start_char=self._characters_of(start)[0] if start else 0,
+            end_char=self._characters_of(end - 1)[1] if end < self.tokens else self.characters,
         )
+
+    def _characters_of(self, token: int) -> tuple[int, int]:
+        """Ask for one token alone: the list of all of them is larger than the text many times over."""
+        start, end = self.encoding.token_to_chars(token)
+        return start, end
 
 
 class TextTokenizer:

@@ -8,6 +8,7 @@ import pytest
 from client._generated import inference_pb2
 from deploy.fuzz.grpc_cases import grpc_cases
 from deploy.fuzz.http_cases import http_cases, request
+from deploy.fuzz.largest import largest_bodies, largest_grpc_cases, largest_http_cases
 from deploy.fuzz.run import make_canary
 from deploy.fuzz.words import BODIES
 
@@ -60,3 +61,21 @@ def test_a_request_is_http() -> None:
         b"POST /a HTTP/1.1\r\nHost: fuzz\r\nConnection: close\r\nContent-Type: text/plain\r\nA: b\r\n"
         b"Content-Length: 2\r\n\r\nxy"
     )
+
+
+def test_the_largest_bodies_are_let_in_and_hold_the_canary() -> None:
+    bodies = largest_bodies(_CANARY)
+
+    assert all(len(body) < 6_553_500 for body in bodies.values())
+    assert max(map(len, bodies.values())) > 6_400_000
+    assert [name for name, body in bodies.items() if _CANARY.encode() not in body] == ["deep"]
+    assert max(len(body) for body in bodies.values()) >= max(
+        len(make(Random(seed), _CANARY)) for make in BODIES.values() for seed in range(3)
+    )
+
+
+def test_the_largest_cases_go_over_both_protocols() -> None:
+    over_http = {case.name for case in largest_http_cases(_CANARY, "m") if case.reaches}
+    over_grpc = {case.name for case in largest_grpc_cases(_CANARY, "m")}
+
+    assert over_http == over_grpc == {f"largest: {name}" for name in largest_bodies(_CANARY)}

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import gc
 import json
 import time
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -318,6 +320,17 @@ def test_the_wait_is_reported_with_the_answer_and_as_an_event(hold: Callable[...
     assert json.loads(outcome.body)["timing_ms"]["queue"] == 3000.0
     waits = [text.queue_s for event in held.events if isinstance(event, RequestDone) for text in event.texts]
     assert 3.0 in waits
+
+
+def test_a_text_that_is_answered_is_held_by_no_lane(hold: Callable[..., Held]) -> None:
+    held = hold()
+    held.begin_long()
+    text = weakref.ref(held.scheduler._calls["long"].texts[0])
+    held.let_go.set()
+    held.collect("long")
+    gc.collect()
+
+    assert text() is None
 
 
 def test_what_the_host_has_given_up_on_is_forgotten(hold: Callable[..., Held]) -> None:
