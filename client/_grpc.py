@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -70,15 +71,24 @@ _TELLING_DETAILS: Final[tuple[tuple[str, str, tuple[ErrorKind, str]], ...]] = (
 
 
 class GrpcTransport:
-    """Args: as ``LanternClient.grpc``."""
+    """Args: as ``LanternClient.grpc``, and interceptors of unary calls, the outermost first."""
 
-    def __init__(self, target: str, *, model: str, token: str | None, tls: Tls | None) -> None:
+    def __init__(
+        self,
+        target: str,
+        *,
+        model: str,
+        token: str | None,
+        tls: Tls | None,
+        interceptors: Sequence[grpc.UnaryUnaryClientInterceptor] = (),
+    ) -> None:
         if not target or target.startswith(("http://", "https://")):
             raise ValueError("the gRPC target must be like 127.0.0.1:7070, without http://")
         self._model = model
         self._metadata = tuple(bearer(token).items())
         self._channel = _channel(target, tls)
-        self._stub = inference_pb2_grpc.InferenceAPIsServiceStub(self._channel)  # type: ignore[no-untyped-call]
+        intercepted = grpc.intercept_channel(self._channel, *interceptors)
+        self._stub = inference_pb2_grpc.InferenceAPIsServiceStub(intercepted)  # type: ignore[no-untyped-call]
 
     def predict(self, body: bytes, timeout_s: float, caller: Caller) -> Answer:
         # TorchServe keeps metadata from the handler, so what the caller says goes beside the text.

@@ -37,12 +37,16 @@ def parse_metrics(text: str) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Look:
-    """One look: the clock, the counters (empty where there are none) and seconds of processor time."""
+    """One look: the clock, the counters (empty where there are none), seconds of processor time, and the highest
+    resident memory since the look before, in MB (10^6 bytes).
+    """
 
     at: float
     counters: Mapping[str, float]
     server_cpu_s: float | None
     client_cpu_s: float
+    server_rss_mb: float
+    client_rss_mb: float
 
 
 class Observer:
@@ -61,13 +65,15 @@ class Observer:
         self._client_rss = 0.0
 
     def look(self) -> Look:
-        """Read everything that only grows."""
+        """Read everything that only grows, and the highest memory since the look before."""
         self.sample()
         me = self._me.cpu_times()
-        return Look(time.perf_counter(), self._counters(), self._server_cpu(), me.user + me.system)
+        memory = (self._server_rss, self._client_rss)
+        self._server_rss = self._client_rss = 0.0
+        return Look(time.perf_counter(), self._counters(), self._server_cpu(), me.user + me.system, *memory)
 
     def sample(self) -> None:
-        """Remember the highest memory since the last ``between``."""
+        """Remember the highest memory since the last look."""
         self._client_rss = max(self._client_rss, self._me.memory_info().rss / 1e6)
         if self._root is not None:
             self._server_rss = max(self._server_rss, sum(_rss_mb(process) for process in tree(self._root)))
@@ -78,11 +84,10 @@ class Observer:
         server = None
         if before.server_cpu_s is not None and after.server_cpu_s is not None:
             cores = max(0.0, after.server_cpu_s - before.server_cpu_s) / seconds
-            server = Usage(cores=round(cores, 3), rss_mb=round(self._server_rss, 1))
+            server = Usage(cores=round(cores, 3), rss_mb=round(after.server_rss_mb, 1))
         client = Usage(
-            cores=round((after.client_cpu_s - before.client_cpu_s) / seconds, 3), rss_mb=round(self._client_rss, 1)
+            cores=round((after.client_cpu_s - before.client_cpu_s) / seconds, 3), rss_mb=round(after.client_rss_mb, 1)
         )
-        self._server_rss = self._client_rss = 0.0
         return Observed(
             batching=_batching(before.counters, after.counters),
             queue_ms=_queue_ms(before.counters, after.counters),

@@ -16,7 +16,7 @@ from typing import Any
 import grpc  # type: ignore[import-untyped]  # grpcio carries no annotations
 
 from client import Answer, Tls, Transport
-from client._generated import inference_pb2_grpc
+from client._generated.inference_pb2 import PredictionResponse
 from client._grpc import GrpcTransport
 from client._rest import RestTransport
 from handlers.core.caller import Caller
@@ -30,7 +30,7 @@ class Wire(threading.local):
 
 
 class TimingInterceptor(grpc.UnaryUnaryClientInterceptor):  # type: ignore[misc]
-    """Writes how long a unary call took, failed ones too, into ``wire``."""
+    """Writes how long a unary call took, failed ones too, and the bytes of a prediction into ``wire``."""
 
     def __init__(self, wire: Wire) -> None:
         self._wire = wire
@@ -39,25 +39,12 @@ class TimingInterceptor(grpc.UnaryUnaryClientInterceptor):  # type: ignore[misc]
         """Time the call; it is done when ``continuation`` returns, as the client calls it blocking."""
         began = time.perf_counter()
         try:
-            return continuation(details, request)
+            outcome = continuation(details, request)
         finally:
             self._wire.seconds = time.perf_counter() - began
-
-
-class TimedGrpcTransport(GrpcTransport):
-    """The client's gRPC transport with an interceptor on its channel. Args: as ``LanternClient.grpc``, and the wire."""
-
-    def __init__(self, target: str, *, model: str, token: str | None, tls: Tls | None, wire: Wire) -> None:
-        super().__init__(target, model=model, token=token, tls=tls)
-        self._wire = wire
-        channel = grpc.intercept_channel(self._channel, TimingInterceptor(wire))
-        self._stub = inference_pb2_grpc.InferenceAPIsServiceStub(channel)  # type: ignore[no-untyped-call]
-
-    def predict(self, body: bytes, timeout_s: float, caller: Caller) -> Answer:
-        """As ``Transport.predict``."""
-        answer = super().predict(body, timeout_s, caller)
-        self._wire.answer_bytes = len(answer.body)
-        return answer
+        if outcome.code() is grpc.StatusCode.OK and isinstance(outcome.result(), PredictionResponse):
+            self._wire.answer_bytes = len(outcome.result().prediction)
+        return outcome
 
 
 class TimedTransport:
@@ -118,7 +105,8 @@ class Target:
             if self.grpc is None:
                 raise ValueError("the workload has gRPC requests, and no gRPC address is given: --grpc HOST:PORT")
             tls = authorities or (Tls() if self.tls else None)
-            return TimedGrpcTransport(self.grpc, model=self.model, token=self.token, tls=tls, wire=wire)
+            timing = TimingInterceptor(wire)
+            return GrpcTransport(self.grpc, model=self.model, token=self.token, tls=tls, interceptors=(timing,))
         if self.url is None:
             raise ValueError("the workload has REST requests, and no REST address is given: --url http://HOST:PORT")
         rest = RestTransport(

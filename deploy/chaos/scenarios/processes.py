@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
@@ -17,51 +18,55 @@ LOAD_SHARE: Final = 0.8
 
 def kill_worker(arena: Arena) -> Result:
     """SIGKILL a worker; TorchServe starts another one."""
-    replica = arena.replicas[0]
-    with arena.load() as load:
-        load.wait_for(WARM_CALLS, _TIMEOUT_S)
-        broken = time.monotonic()
+
+    def kill(replica: ReplicaProcess) -> None:
         old = replica.worker()
         old.kill()
-        arena.until(lambda: _has_other_worker(replica, old.pid), "another worker")
-        arena.until(replica.is_ready, "the replica to be ready")
-        arena.until_whole()
-        recovery_s = time.monotonic() - broken
-        load.wait_for(WARM_CALLS, _TIMEOUT_S)
-    return Result(load.samples, recovery_s)
+        _await_other_worker(arena, replica, old.pid)
+
+    return _recovery(arena, kill)
 
 
 def kill_java(arena: Arena) -> Result:
     """SIGKILL a JVM; the replica ends, and is started again as an orchestrator would."""
-    replica = arena.replicas[0]
-    with arena.load() as load:
-        load.wait_for(WARM_CALLS, _TIMEOUT_S)
+
+    def kill(replica: ReplicaProcess) -> None:
         broken = time.monotonic()
         replica.java().kill()
         arena.until(lambda: replica.ended() is not None, "the replica to end")
         arena.note(f"the replica ended by itself after {time.monotonic() - broken:.1f} s, and was started again")
         arena.restart(replica)
-        arena.until_whole()
-        recovery_s = time.monotonic() - broken
-        load.wait_for(WARM_CALLS, _TIMEOUT_S)
-    return Result(load.samples, recovery_s)
+
+    return _recovery(arena, kill)
 
 
 def stop_worker(arena: Arena) -> Result:
     """SIGSTOP a worker, which then holds what it has for ever; the replica kills it after its hang timeout."""
-    replica = arena.replicas[0]
-    with arena.load() as load:
-        load.wait_for(WARM_CALLS, _TIMEOUT_S)
-        broken = time.monotonic()
+
+    def stop(replica: ReplicaProcess) -> None:
         old = replica.worker()
         old.suspend()
         arena.note(f"out of the gateway's list after {arena.until_gone(replica):.1f} s")
-        arena.until(lambda: _has_other_worker(replica, old.pid), "another worker")
-        arena.until(replica.is_ready, "the replica to be ready")
+        _await_other_worker(arena, replica, old.pid)
+
+    return _recovery(arena, stop)
+
+
+def _recovery(arena: Arena, break_and_mend: Callable[[ReplicaProcess], None]) -> Result:
+    """Break one replica under load, and measure until the gateway uses every replica again."""
+    with arena.load() as load:
+        load.wait_for(WARM_CALLS, _TIMEOUT_S)
+        broken = time.monotonic()
+        break_and_mend(arena.replicas[0])
         arena.until_whole()
         recovery_s = time.monotonic() - broken
         load.wait_for(WARM_CALLS, _TIMEOUT_S)
     return Result(load.samples, recovery_s)
+
+
+def _await_other_worker(arena: Arena, replica: ReplicaProcess, old: int) -> None:
+    arena.until(lambda: any(process.pid != old for process in replica.workers()), "another worker")
+    arena.until(replica.is_ready, "the replica to be ready")
 
 
 def restart_in_turn(arena: Arena, calls: int = ROLLING_CALLS) -> Result:
@@ -84,7 +89,3 @@ def restart_in_turn(arena: Arena, calls: int = ROLLING_CALLS) -> Result:
         load.wait_for(max(WARM_CALLS, calls - len(load.samples)), _TIMEOUT_S)
     arena.note(f"each replica was away for at most {longest_s:.1f} s")
     return Result(load.samples, None, failures)
-
-
-def _has_other_worker(replica: ReplicaProcess, old: int) -> bool:
-    return any(process.pid != old for process in replica.workers())
