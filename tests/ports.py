@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import socket
-from contextlib import ExitStack
-
+from benchmarks import ports
 from server.endpoints import PortOverrides
 
 
 def free_ports() -> PortOverrides:
     """Six ports that nothing listens on."""
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(6)]
-        for listener in sockets:
-            listener.bind(("127.0.0.1", 0))
-        return PortOverrides(*(listener.getsockname()[1] for listener in sockets))
+    return PortOverrides(*ports.free_ports(len(ports.LISTENERS)))

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from benchmarks.errors import BenchmarkError
+from benchmarks.ports import listener_ports, port_options
 
 STARTUP_S: Final = 300.0
 STOP_S: Final = 60.0
 POLL_S: Final = 0.1
 READY: Final = "Ready after "
-PORTS: Final = ("http", "management", "metrics", "grpc", "grpc-management", "health")
 
 
 class NotReady(BenchmarkError):
@@ -64,12 +63,11 @@ def own_server(archive: Path, model: str, run_dir: Path, say: Callable[[str], No
     """
     run_dir.mkdir(parents=True, exist_ok=True)
     log = run_dir / "bench-server.log"
-    ports = free_ports()
-    options = [f"--{name}-port={port}" for name, port in ports.items()]
+    (ports,) = listener_ports(1)
     command = [sys.executable, "-m", "server", "start", "--archive", str(archive), "--model", model]
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [*command, "--run-dir", str(run_dir), *options],
+            [*command, "--run-dir", str(run_dir), *port_options(ports)],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -108,12 +106,3 @@ def last_line(log: Path) -> str:
     """Return the last line of a log, without the name that it begins with."""
     lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
     return lines[-1].removeprefix("server: ") if lines else f"it said nothing; see {log}"
-
-
-def free_ports() -> dict[str, int]:
-    """Return a port that nothing listens on for each of the server's listeners."""
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in PORTS]
-        for listener in sockets:
-            listener.bind(("127.0.0.1", 0))
-        return {name: listener.getsockname()[1] for name, listener in zip(PORTS, sockets, strict=True)}

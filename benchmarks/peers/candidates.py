@@ -18,7 +18,8 @@ from benchmarks.errors import BenchmarkError
 from benchmarks.peers import exchange, servers
 from benchmarks.peers.environments import ensure_environment
 from benchmarks.peers.exchange import Dialect
-from benchmarks.peers.process import Launch, free_ports
+from benchmarks.peers.process import Launch
+from benchmarks.ports import free_ports, listener_ports, port_options
 from export.progress import Progress
 
 ROOT: Final = Path(__file__).resolve().parents[2]
@@ -247,15 +248,12 @@ def _lantern(precision: str) -> Callable[[Workplace, Progress], Starter]:
             _export("archive", "--bundle", str(bundle), "--store", str(store), "--name", MODEL)
 
         def start() -> Start:
-            ports = free_ports(6)
-            options = ("http", "management", "metrics", "grpc", "grpc-management", "health")
+            (ports,) = listener_ports(1)
             command = [sys.executable, "-m", "server", "start", "--archive", str(store / f"{MODEL}.mar")]
-            command += ["--model", MODEL, "--run-dir", str(store / "run")]
-            for option, port in zip(options, ports, strict=True):
-                command += [f"--{option}-port", str(port)]
+            command += ["--model", MODEL, "--run-dir", str(store / "run"), *port_options(ports)]
             launch = Launch(tuple(command), LOCAL_ONLY, workplace.log(name))
-            metrics = f"http://127.0.0.1:{ports[2]}/metrics"
-            return Start(launch, f"http://127.0.0.1:{ports[0]}", exchange.lantern(MODEL), metrics)
+            metrics = f"http://127.0.0.1:{ports['metrics']}/metrics"
+            return Start(launch, f"http://127.0.0.1:{ports['http']}", exchange.lantern(MODEL), metrics)
 
         return start
 

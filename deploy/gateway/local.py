@@ -11,13 +11,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
+from benchmarks.ports import free_ports, listener_ports
 from client import LanternClient, LanternClientError, Tls
 from deploy.errors import DeployError
 from deploy.gateway.certificates import write_certificate
 from deploy.gateway.limits import read_limits
 from deploy.gateway.nginx_process import NginxProcess, find_nginx
 from deploy.gateway.render import MAIN, render_main, write_configuration
-from deploy.gateway.replica_process import PORTS, STOP_S, ReplicaProcess, free_ports, wait_ready
+from deploy.gateway.replica_process import STOP_S, ReplicaProcess, wait_ready
 from deploy.gateway.settings import GatewaySettings
 from deploy.gateway.tokens import read_tokens, write_tokens
 from deploy.gateway.watch import Watch, reload_nginx
@@ -170,18 +171,16 @@ def _run_watch(watch: Watch, stop: threading.Event, failure: list[DeployError]) 
 
 def _replicas(options: LocalOptions) -> list[ReplicaProcess]:
     options.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    names = [(place, name) for place in range(options.replicas) for name in PORTS]
-    ports = free_ports(f"{place} {name}" for place, name in names)
     return [
         ReplicaProcess(
             archive=options.archive.absolute(),
             run_dir=RunDir((options.folder / f"replica-{place}").absolute()),
-            ports={name: ports[f"{place} {name}"] for name in PORTS},
+            ports=ports,
             model=options.model,
             drain_grace_s=options.drain_grace_s,
             options=options.replica_options,
         )
-        for place in range(options.replicas)
+        for place, ports in enumerate(listener_ports(options.replicas))
     ]
 
 
@@ -190,7 +189,7 @@ def _settings(options: LocalOptions, replicas: list[ReplicaProcess]) -> GatewayS
     certificate, key, tokens = folder / "certificate.pem", folder / "key.pem", folder / "tokens"
     write_certificate(certificate, key)
     write_tokens(tokens, options.clients)
-    port = options.port or free_ports(["gateway"])["gateway"]
+    port = options.port or free_ports(1)[0]
     given: dict[str, Any] = {"tokens": read_tokens(tokens)} | options.options
     return GatewaySettings(
         replicas=tuple(replica.replica for replica in replicas),

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import signal
-import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 import psutil
 
+from benchmarks.ports import port_options
 from deploy.errors import DeployError
 from deploy.gateway.children import end_child, start_child
 from deploy.gateway.limits import ROOT
@@ -22,7 +21,6 @@ from deploy.gateway.readiness import Answer, ask
 from deploy.gateway.settings import Replica
 from server.rundir import RunDir
 
-PORTS: Final = ("http", "management", "metrics", "grpc", "grpc-management", "health")
 START_S: Final = 300.0
 STOP_S: Final = 60.0
 _POLL_S: Final = 0.05
@@ -60,7 +58,7 @@ class ReplicaProcess:
 
     def start(self) -> None:
         """Start it; ``wait_ready`` waits for it."""
-        ports = (f"--{name}-port={port}" for name, port in self.ports.items())
+        ports = port_options(self.ports)
         serve = [sys.executable, "-m", "server", "start", "--archive", str(self.archive), "--model", self.model]
         grace = f"--drain-grace={self.drain_grace_s}"
         command = [*serve, "--run-dir", str(self.run_dir.path), grace, *ports, *self.options]
@@ -132,12 +130,3 @@ def _runs(process: psutil.Process) -> bool:
         return bool(process.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
-
-
-def free_ports(names: Iterable[str]) -> dict[str, int]:
-    """Return a port of loopback that nothing listens on for each name."""
-    with ExitStack() as stack:
-        sockets = {name: stack.enter_context(socket.socket()) for name in names}
-        for listener in sockets.values():
-            listener.bind(("127.0.0.1", 0))
-        return {name: int(listener.getsockname()[1]) for name, listener in sockets.items()}

@@ -22,9 +22,10 @@ from benchmarks.errors import BenchmarkError
 from benchmarks.peers import candidates, environments, exchange
 from benchmarks.peers.agreement import check_agreement, digest
 from benchmarks.peers.exchange import Caller, Dialect, Sent, closed_loop
-from benchmarks.peers.process import Launch, alone, free_ports, running
+from benchmarks.peers.process import Launch, alone, running
 from benchmarks.peers.run import Plan, Run
 from benchmarks.peers.workload import Text
+from benchmarks.ports import free_ports
 from export.progress import Progress
 
 RIGHT = {"calm": 0.25, "tense": 0.75}

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
+from benchmarks.ports import free_ports
 from deploy.gateway.certificates import write_certificate
 from deploy.gateway.limits import ServerLimits, read_limits
 from deploy.gateway.nginx_process import NginxProcess
 from deploy.gateway.render import write_configuration
-from deploy.gateway.replica_process import free_ports
 from deploy.gateway.settings import GatewaySettings, Replica
 from deploy.gateway.watch import Watch
 from tests.client.conftest import RESPONSE, Reply, Script, Seen, _reply, start_grpc, start_http
@@ -147,7 +147,7 @@ def start_gateway(
             limits=limits or read_limits(),
             certificate=certificate[0],
             key=certificate[1],
-            listen=f"127.0.0.1:{free_ports(['gateway'])['gateway']}",
+            listen=f"127.0.0.1:{free_ports(1)[0]}",
             worker_processes="1",
             **chosen | options,
         )

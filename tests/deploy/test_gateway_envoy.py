@@ -16,10 +16,10 @@ import httpx
 import pytest
 import yaml
 
+from benchmarks.ports import free_ports
 from client import InvalidRequest, LanternClientError, TooLong, Unavailable
 from deploy.gateway.faults import GATEWAY_ERRORS
 from deploy.gateway.limits import ROOT, read_limits
-from deploy.gateway.replica_process import free_ports
 from deploy.gateway.settings import GRPC_SERVICE, Replica
 from deploy.gateway.tokens import Token
 from tests.deploy.calls import OTHER_TOKEN, PATH, TOKEN, ask, client_of, error_of, post, until
@@ -143,7 +143,7 @@ def run_envoy(
     folder: Path, both: Pair, certificate: tuple[Path, Path], bucket: dict[str, Any] | None = None
 ) -> Iterator[Envoy]:
     program = find_envoy()
-    port = free_ports(["envoy"])["envoy"]
+    port = free_ports(1)[0]
     path = write_bootstrap(folder, [replica.addresses for replica in both], certificate, port, bucket)
     command = [program, "-c", str(path), "--disable-hot-restart", "--concurrency", "1", "-l", "warning"]
     log = folder / "envoy.log"
