@@ -157,9 +157,9 @@ bench: $(VENV)/.bench ## how many requests a second hold the SLO, and how many r
 fuzz: $(VENV)/.dev archive ## five minutes of odd and broken requests on both protocols, with a verdict
 	$(RUN) -m deploy fuzz --archive $(STORE)/sentiment.mar $(FUZZ_OPTIONS)
 
-# Three processes on two cores, as tests of real servers mostly wait; each that meets tests/server has a server of its own.
+# Each process that meets tests/server has a server of its own.
 test: $(VENV)/.dev ## all tests, the real server included
-	$(RUN) -m pytest -n 3 --dist loadfile $(TEST_OPTIONS) tests
+	$(RUN) -m pytest -n 2 --dist loadfile $(TEST_OPTIONS) tests
 
 # In a copy, because mutmut edits files in place; a surviving mutant is a failure.
 MUTATED := .lantern/mutation
