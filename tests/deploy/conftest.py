@@ -115,10 +115,15 @@ def both() -> Iterator[tuple[ScriptedReplica, ScriptedReplica]]:
 
 @pytest.fixture
 def replicas(both: tuple[ScriptedReplica, ScriptedReplica]) -> Iterator[tuple[ScriptedReplica, ScriptedReplica]]:
-    """The replicas as new."""
+    """The replicas as new, and as new afterwards for gateways that are started between tests."""
+    _reset(both)
+    yield both
+    _reset(both)
+
+
+def _reset(both: tuple[ScriptedReplica, ScriptedReplica]) -> None:
     for replica in both:
         replica.reset()
-    yield both
 
 
 @pytest.fixture(params=["rest", "grpc"])
