@@ -90,7 +90,8 @@ class SentimentHandler:
     def handle(self, rows: list[dict[str, Any]], context: Any) -> list[bytes]:
         """Take the rows that are new, and answer those that are done, each with its own status."""
         if _asks_for_description(rows, context):
-            return [self._pipeline.describe()] * len(rows)  # type: ignore[list-item]
+            # As text: for anything else TorchServe asks torch whether it is a tensor, and torch is not loaded for that.
+            return [json.dumps(self._pipeline.describe()).encode()]
         self._turns.begin()
         keys = [context.get_request_id(index) for index in range(len(rows))]
         self._scheduler.keep(keys)

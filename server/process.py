@@ -34,7 +34,6 @@ _DROPPED_VARIABLES: Final = ("PYTHONPATH", "TS_CONFIG_FILE", "TS_MODEL_SERVER_HO
 
 def command(java: Path, settings: StartSettings, properties: Mapping[str, str]) -> list[str]:
     """Return the command line that TorchServe's own launcher would build, with temporary files and logs of ours."""
-    site = _torchserve_home()
     run_dir = settings.run_dir
     return [
         str(java),
@@ -42,11 +41,11 @@ def command(java: Path, settings: StartSettings, properties: Mapping[str, str]) 
         "-XX:+ExitOnOutOfMemoryError",
         "-XX:-UsePerfData",
         f"-XX:ErrorFile={run_dir.logs / 'java-crash.log'}",
-        f"-Dmodel_server_home={site}",
+        f"-Dmodel_server_home={run_dir.home}",
         f"-Djava.io.tmpdir={run_dir.temp}",
         f"-Dlog4j.configurationFile={run_dir.log_config.as_uri()}",
         "-cp",
-        os.pathsep.join([str(run_dir.mended), str(site / "ts" / "frontend" / "*")]),
+        os.pathsep.join([str(run_dir.mended), str(torchserve_site() / "ts" / "frontend" / "*")]),
         "org.pytorch.serve.ModelServer",
         "--python",
         sys.executable,
@@ -62,7 +61,7 @@ def command(java: Path, settings: StartSettings, properties: Mapping[str, str]) 
 
 def frontend_jar() -> Path:
     """Return the archive of TorchServe's own Java classes."""
-    return _torchserve_home() / "ts" / "frontend" / "model-server.jar"
+    return torchserve_site() / "ts" / "frontend" / "model-server.jar"
 
 
 def environment(inherited: Mapping[str, str], run_dir: RunDir) -> dict[str, str]:
@@ -165,7 +164,12 @@ def _command_line(process: psutil.Process) -> list[str]:
         return []
 
 
-def _torchserve_home() -> Path:
+def torchserve_site() -> Path:
+    """Return the folder that TorchServe's package was installed in.
+
+    Raises:
+        ServerError: it was not installed.
+    """
     spec = importlib.util.find_spec("ts")
     if spec is None or not spec.submodule_search_locations:
         raise ServerError(

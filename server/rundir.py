@@ -129,6 +129,11 @@ class RunDir:
         """Classes that come before TorchServe's own (``server/mended.py``)."""
         return self.temp / "mended"
 
+    @property
+    def home(self) -> Path:
+        """What TorchServe takes for its own folder (``server/home.py``)."""
+        return self.temp / "home"
+
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Own the folder; the kernel gives it up when this process ends, however it ends.

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Final
 
-from server import java, mended, preflight, process, settings
+from server import home, java, mended, preflight, process, settings
 from server.console import Console
 from server.drain import Drain
 from server.endpoints import Endpoints, from_properties
@@ -75,6 +75,7 @@ def _run(plan: Plan, signals: StopSignals, console: Console) -> ExitCode:
     run_dir = plan.settings.run_dir
     settings.write_config(plan.settings, plan.properties)
     mended.write_mended(process.frontend_jar(), run_dir.mended)
+    home.write_home(process.torchserve_site(), run_dir.home)
     run_dir.write_state(_state(plan))
     what = f"model '{plan.settings.model}' from {plan.settings.archive} ({plan.verified})"
     console.line(f"Starting {what}; Ctrl-C stops.")

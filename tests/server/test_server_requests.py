@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -313,6 +314,14 @@ def test_management_describes_what_is_served(live: Live, packed: Packed) -> None
     described = answer.json()[0]["customizedMetadata"]
     assert described["max_tokens"] == packed.window
     assert [label["name"] for label in described["labels"]] == list(packed.manifest.labels)
+
+
+def test_a_worker_of_the_onnx_runtime_never_loads_torch(live: Live) -> None:
+    live.post({"text": _TEXT})
+    httpx.get(f"{live.management}/models/{MODEL}", params={"customized": "true"}, trust_env=False).raise_for_status()
+    loaded = [Path(part.path).name for part in live.worker().memory_maps()]
+    assert any("onnxruntime" in name for name in loaded)
+    assert not any("torch" in name for name in loaded)
 
 
 def test_metrics_count_texts_tokens_errors_and_decisions(live: Live) -> None:
