@@ -62,7 +62,7 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 # What serving and exporting need; tests, lint and training need more (.dev).
-$(VENV)/.export: requirements/export.txt requirements/serve.txt requirements/client.txt requirements/constraints.txt | $(VENV)/bin/python
+$(VENV)/.export: requirements/export.txt requirements/serve.txt requirements/torch.txt requirements/client.txt requirements/constraints.txt | $(VENV)/bin/python
 	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements/export.txt -r requirements/client.txt
 	@touch $@
 
@@ -157,7 +157,7 @@ bench: $(VENV)/.bench ## how many requests a second hold the SLO, and how many r
 fuzz: $(VENV)/.dev archive ## five minutes of odd and broken requests on both protocols, with a verdict
 	$(RUN) -m deploy fuzz --archive $(STORE)/sentiment.mar $(FUZZ_OPTIONS)
 
-# Each process that meets tests/server has a server of its own.
+# tests/conftest.py says what stays together in one process, and in which order.
 test: $(VENV)/.dev ## all tests, the real server included
 	$(RUN) -m pytest -n 2 --dist loadfile $(TEST_OPTIONS) tests
 

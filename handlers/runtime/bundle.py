@@ -58,14 +58,21 @@ class Bundle:
         """Load the graph into the runtime that ``settings`` name.
 
         Raises:
-            StartupError: the bundle was made for another runtime, or the device is not there.
+            StartupError: the bundle was made for another runtime, the device is not there, or what the runtime needs is
+                not installed.
         """
         if settings.runtime != self.manifest.runtime:
             raise StartupError(
                 f"runtime {settings.runtime} was asked for, but the bundle holds a graph for {self.manifest.runtime}: "
                 f"export it with RUNTIME={settings.runtime}, or serve it with RUNTIME={self.manifest.runtime}"
             )
-        return _OPENERS[settings.runtime](self, settings)
+        try:
+            return _OPENERS[settings.runtime](self, settings)
+        except ModuleNotFoundError as error:
+            raise StartupError(
+                f"runtime {settings.runtime} needs the package {error.name}, which is not installed: "
+                f"pip install -r requirements/{_REQUIREMENTS[settings.runtime]}"
+            ) from error
 
 
 # A server installs the engine that it serves with and no other, so each is imported when it is opened.
@@ -96,6 +103,7 @@ _OPENERS: dict[RuntimeName, Callable[[Bundle, Settings], Runtime]] = {
     "torch": _open_torch,
     "tensorrt": _open_tensorrt,
 }
+_REQUIREMENTS: dict[RuntimeName, str] = {"onnx": "serve.txt", "torch": "torch.txt", "tensorrt": "tensorrt.txt"}
 
 
 def read_bundle(folder: Path) -> Bundle:

@@ -44,7 +44,7 @@ def by_name(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
 def test_every_pinned_package_of_the_serving_set_is_listed(by_name: dict[str, dict[str, Any]]) -> None:
     named = re.findall(r"^([a-z][\w.-]*)$", (ROOT / "requirements" / "serve.txt").read_text("utf-8"), re.MULTILINE)
 
-    assert {"torch", "torchserve", "onnxruntime"} <= set(named)
+    assert {"torchserve", "onnxruntime"} <= set(named)
     assert {name.replace("_", "-") for name in named} <= set(by_name)
     assert all(by_name[name]["licenses"] for name in named)
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,14 @@ def test_a_folder_without_a_manifest_is_no_bundle(tmp_path: Path) -> None:
 def test_another_runtime_than_the_graph_is_for_is_no_silent_fallback(bundle: Bundle, runtime: Any) -> None:
     with pytest.raises(StartupError, match=f"runtime {runtime} was asked for, but the bundle holds a graph for onnx"):
         bundle.open_runtime(Settings(runtime=runtime))
+
+
+def test_a_runtime_whose_packages_are_missing_names_what_installs_them(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "handlers.runtime.onnx", None)
+    with pytest.raises(StartupError, match=r"onnx needs .* not installed: pip install -r requirements/serve\.txt"):
+        bundle.open_runtime(Settings())
 
 
 def test_a_digest_covers_the_whole_file(tmp_path: Path) -> None:
