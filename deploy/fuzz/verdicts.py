@@ -14,7 +14,7 @@ ANSWER: Final = "answer"
 
 KNOWN_5XX: Final = {
     (500, "ArrayIndexOutOfBoundsException"): "TorchServe takes apart a request target that does not begin with '/'; "
-    "the gateway passes on POST to the path of predictions alone",
+    "the gateway refuses it with 400",
 }
 """Server errors of TorchServe's own that no setting changes, and what keeps callers from them."""
 

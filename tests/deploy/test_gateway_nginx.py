@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import socket
 import ssl
 from collections import Counter
 from pathlib import Path
@@ -59,6 +61,36 @@ def test_an_older_tls_is_refused(gateway: Gateway) -> None:
         pytest.raises(httpx.ConnectError, match=r"(?i)version"),
     ):
         client.post(f"https://{gateway.authority}{PATH}")
+
+
+@pytest.mark.parametrize("target", ["predictions/sentiment", f"x{CANARY}", "?", "*", f"/{CANARY * 2000}", "/ /"])
+def test_a_request_line_that_cannot_be_read_is_refused_and_not_passed_on(
+    gateway: Gateway, replicas: Pair, target: str
+) -> None:
+    answer = _sent_as_it_is(gateway, f"POST {target} HTTP/1.1\r\nHost: gateway\r\nContent-Length: 0\r\n\r\n")
+
+    status_line, _, rest = answer.partition("\r\n")
+    assert status_line.split()[1] == "400"
+    assert json.loads(rest.partition("\r\n\r\n")[2])["error"]["code"] == "invalid_request"
+    assert seen(replicas) == []
+    assert CANARY not in "".join(log.read_text("utf-8") for log in (gateway.folder / "logs").iterdir())
+
+
+def test_the_page_for_such_requests_is_no_way_round_the_token(gateway: Gateway, replicas: Pair) -> None:
+    assert post(gateway, path="/_malformed", headers={"authorization": ""}).status_code == 404
+    assert seen(replicas) == []
+
+
+def _sent_as_it_is(gateway: Gateway, request: str) -> str:
+    host, port = gateway.authority.split(":")
+    context = ssl.create_default_context(cafile=gateway.certificate)
+    with (
+        socket.create_connection((host, int(port)), 10) as plain,
+        context.wrap_socket(plain, server_hostname=host) as tls,
+        tls.makefile("rb") as answer,
+    ):
+        tls.sendall(request.encode())
+        return answer.read().decode()
 
 
 @pytest.mark.parametrize("token", [None, "0" * 48, TOKEN.secret.lower(), TOKEN.secret[:-1], f"{TOKEN.secret}0"])
