@@ -15,6 +15,10 @@ handler gets it as it came, and refuses its content type.
 worker with all that it holds; one call of the second, where no model is stateful, ends the thread that speaks to the
 worker, which is never ready again and still said to be. Here they have other names, so that gRPC answers
 ``UNIMPLEMENTED``.
+
+``WorkerThread.run``: a request that was in a worker when it died gets 507 where Java has already seen that the worker
+was killed by SIGKILL, and 500 where it has not yet, or where it died in another way: the same as for a fault of ours.
+Here it is 507 (413, which REST makes 507) always, so that callers may try again.
 """
 
 from __future__ import annotations
@@ -94,7 +98,13 @@ STREAMS_SERVED: Final = Mend(
         (b"\x00\x12streamPredictions2", b"\x00\x12notStreamedEither2"),
     ),
 )
-MENDS: Final = (DESCRIPTION_TWICE, FORMS_READ, STREAMS_SERVED)
+DEAD_WORKERS: Final = Mend(
+    "org/pytorch/serve/wlm/WorkerThread.class",
+    "5292f5b79ac1ec509876cd997e2605848fd79f0b15b24ebd1a96c9c6b035ffd6",
+    # sipush 500, or 413; istore_2: what is told unless the worker says better
+    ((bytes.fromhex("1101f4 3d"), bytes.fromhex("11019d 3d")),),
+)
+MENDS: Final = (DESCRIPTION_TWICE, FORMS_READ, STREAMS_SERVED, DEAD_WORKERS)
 
 
 def write_mended(jar: Path, folder: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from server import process
 from server.errors import ExitCode, ServerError
-from server.mended import DESCRIPTION_TWICE, FORMS_READ, MENDS, STREAMS_SERVED, Mend, write_mended
+from server.mended import DEAD_WORKERS, DESCRIPTION_TWICE, FORMS_READ, MENDS, STREAMS_SERVED, Mend, write_mended
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +43,11 @@ def test_no_body_is_read_as_a_form(written: Path) -> None:
 def test_no_stream_is_served_over_grpc(written: Path) -> None:
     names = zip(b"streamPredictions" + b"streamPredictions2", b"notStreamedEither" + b"notStreamedEither2", strict=True)
     assert _changes(STREAMS_SERVED, written) == [(old, new) for old, new in names if old != new]
+
+
+def test_a_request_that_a_worker_died_with_is_told_so_however_it_died(written: Path) -> None:
+    # 500 and 413, of which the first byte is the same
+    assert _changes(DEAD_WORKERS, written) == [(0xF4, 0x9D)]
 
 
 @pytest.mark.parametrize("mend", MENDS, ids=lambda mend: Path(mend.name).stem)
