@@ -5,6 +5,8 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,16 +78,36 @@ class Tiny:
 
 def share_tiny(factory: pytest.TempPathFactory) -> Tiny:
     """Export, verify and pack the tiny checkpoint, once for all workers of a test run: it costs ten seconds."""
-    torch.set_num_threads(1)  # the models are too small to share out, and ONNX Runtime's threads would be in the way
-    base = factory.getbasetemp()
-    root = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "lantern-tiny"
-    root.mkdir(exist_ok=True)
-    tiny = Tiny(root / "checkpoint", root / "bundle", root / "store" / "sentiment.mar")
-    with (root / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with _shared(factory, "lantern-tiny") as root:
+        tiny = Tiny(root / "checkpoint", root / "bundle", root / "store" / "sentiment.mar")
         if not tiny.archive.exists():
             _make_tiny(tiny)
     return tiny
+
+
+def share_half(factory: pytest.TempPathFactory, tiny: Tiny) -> Path:
+    """Export the tiny checkpoint's graph in fp16, once for all workers of a test run: it costs five seconds."""
+    from export.checkpoint import load_model, open_checkpoint
+    from export.onnx import export_onnx
+
+    with _shared(factory, "lantern-half") as root:
+        done, graph = root / "done", root / "model.onnx"
+        if not done.exists():
+            export_onnx(load_model(open_checkpoint(str(tiny.checkpoint))), graph, "fp16")
+            done.touch()
+    return graph
+
+
+@contextmanager
+def _shared(factory: pytest.TempPathFactory, name: str) -> Iterator[Path]:
+    """Hold a folder that all workers of a test run share."""
+    torch.set_num_threads(1)  # the models are too small to share out, and ONNX Runtime's threads would be in the way
+    base = factory.getbasetemp()
+    root = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
+    root.mkdir(exist_ok=True)
+    with (root / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield root
 
 
 def _make_tiny(tiny: Tiny) -> None:

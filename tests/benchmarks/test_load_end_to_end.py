@@ -191,23 +191,55 @@ def test_a_server_that_dies_half_way_ends_the_run_and_not_the_report(
     assert "The server died under load" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
 
 
+CANNOT_BE_MEASURED = {
+    "server_not_ready": ["--url=http://127.0.0.1:9", "--grpc=127.0.0.1:9", "--ready-timeout=0.1"],
+    "refused": ["--url=http://192.0.2.1:80", "--grpc=127.0.0.1:9"],
+    "workload_unsatisfiable": ["--url=http://127.0.0.1:9"],
+}
+IN_TURN = """
+import io, json, sys
+from contextlib import redirect_stderr, redirect_stdout
+from benchmarks.__main__ import main
+
+for arguments in json.load(sys.stdin):
+    said = io.StringIO()
+    with redirect_stdout(said), redirect_stderr(said):
+        status = main(["run", *arguments])
+    print(json.dumps([status, said.getvalue()]))
+"""
+
+
+@pytest.fixture(scope="module")
+def not_measured(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, str, Path]]:
+    """Status, words and folder of runs that end before their first call; one process for all, as it starts slowly."""
+    workload = tmp_path_factory.mktemp("workload") / "fast.yaml"
+    workload.write_text(FAST, encoding="utf-8")
+    folders = {verdict: tmp_path_factory.mktemp(verdict) for verdict in CANNOT_BE_MEASURED}
+    runs = [
+        [f"--out={folders[verdict]}", "--name=out", *arguments, f"--workload={workload}"]
+        for verdict, arguments in CANNOT_BE_MEASURED.items()
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", IN_TURN], cwd=ROOT, input=json.dumps(runs), capture_output=True, text=True, timeout=90
+    )
+    assert done.returncode == 0, done.stderr
+    found = map(json.loads, done.stdout.splitlines())
+    return {verdict: (*each, folder / "out") for (verdict, folder), each in zip(folders.items(), found, strict=True)}
+
+
 @pytest.mark.parametrize(
-    ("arguments", "status", "verdict", "words"),
-    [
-        (["--url=http://127.0.0.1:9", "--grpc=127.0.0.1:9", "--ready-timeout=0.1"], 4, "server_not_ready", "rest"),
-        (["--url=http://192.0.2.1:80", "--grpc=127.0.0.1:9"], 2, "refused", "--allow-remote"),
-        (["--url=http://127.0.0.1:9"], 7, "workload_unsatisfiable", "--grpc"),
-    ],
+    ("verdict", "status", "words"),
+    [("server_not_ready", 4, "rest"), ("refused", 2, "--allow-remote"), ("workload_unsatisfiable", 7, "--grpc")],
 )
 def test_what_cannot_be_measured_ends_with_a_report_that_says_so(
-    arguments: list[str], status: int, verdict: str, words: str, workload: str, tmp_path: Path
+    not_measured: dict[str, tuple[int, str, Path]], status: int, verdict: str, words: str
 ) -> None:
-    found, said = finish(bench(tmp_path, *arguments, workload))
+    found, said, out = not_measured[verdict]
 
     assert found == status, said
     assert words in said
-    assert read_result(tmp_path / "out" / "result.json").verdict == verdict
-    assert (tmp_path / "out" / "report.html").exists()
+    assert read_result(out / "result.json").verdict == verdict
+    assert (out / "report.html").exists()
 
 
 def test_the_locustfile_runs_headless(fake: tuple[FakeServer, list[str]], workload: str, tmp_path: Path) -> None:

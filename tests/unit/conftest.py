@@ -33,6 +33,14 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
 
 
 @pytest.fixture(scope="session")
+def half(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny checkpoint's graph in fp16, for tests that only read it."""
+    from tests.checkpoints import share_half
+
+    return share_half(tmp_path_factory, tiny)
+
+
+@pytest.fixture(scope="session")
 def bundle(tiny: Tiny) -> Bundle:
     """The tiny bundle."""
     return read_bundle(tiny.bundle)

@@ -243,8 +243,9 @@ def test_input_that_is_named_like_a_header_is_none(loaded: Worker, name: str) ->
 def test_torchserve_can_ask_for_a_description(loaded: Worker) -> None:
     loaded.predict({"headers": [{"name": b"describe", "value": b"True"}], "parameters": []})
 
-    assert loaded.answers[0]["model"]["name"] == "sentiment"
-    assert loaded.answers[0]["max_tokens"] == 254
+    description = json.loads(loaded.answers[0])
+    assert description["model"]["name"] == "sentiment"
+    assert description["max_tokens"] == 254
 
 
 def test_a_text_never_reaches_a_log(loaded: Worker, caplog: pytest.LogCaptureFixture) -> None:

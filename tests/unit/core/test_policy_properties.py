@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,13 @@ def at(now: str | None, age: timedelta) -> str:
     return ((DAY if now is None else datetime.fromisoformat(now)) - age).isoformat()
 
 
+KINDS = st.sampled_from(["odd", "clear", "acute"])
+NOWS = {"odd": st.none() | clear_nows, "clear": clear_nows, "acute": clear_nows}
+ENTRY_IDS = st.sampled_from(["e9", "e9", "e9", None])
+SIGNALS = {"odd": signals, "clear": clear_signals, "acute": acute}
+EXPECTED_SIGNALS = st.lists(st.sampled_from(RISKS), max_size=1)
+
+
 @st.composite
 def case_fields(draw: st.DrawFn) -> dict[str, Any]:
     """Draw a case as JSON fields, with times on the edges of what is compared.
@@ -79,8 +87,35 @@ def case_fields(draw: st.DrawFn) -> dict[str, Any]:
     In one of three anything may be missing or odd. The others are clear, because what is not known suppresses most of
     what there is to see; half of those are acute as well.
     """
-    kind = draw(st.sampled_from(["odd", "clear", "acute"]))
-    now = draw(st.none() | clear_nows) if kind == "odd" else draw(clear_nows)
+    kind = draw(KINDS)
+    now = draw(NOWS[kind])
+    fields = {
+        "id": "c1",
+        "entry_id": draw(ENTRY_IDS),
+        "signals": draw(SIGNALS[kind]),
+        "expected_signals": draw(EXPECTED_SIGNALS) if kind == "odd" else [],
+        "consent": draw(consent_of(kind, now)),
+        "context": draw(context_of(kind, now)) | ({} if now is None else {"now": now}),
+    }
+    if kind != "odd":  # a label that was active and has no score is not clear
+        active = [label for label in fields["context"].get("active", []) if label in fields["signals"]]
+        fields["context"]["active"] = active
+    return fields
+
+
+NEEDED = {"odd": (), "clear": ("history", "last_actions"), "acute": ("confirmation", "last_actions")}
+"""What of the context is always there, so that there is something to see."""
+
+
+@cache  # hypothesis takes longer to make a strategy than to draw from it
+def consent_of(kind: str, now: str | None) -> st.SearchStrategy[dict[str, Any]]:
+    """Return the consents of a case."""
+    return _some({scope: consents(now) for scope in SCOPES}, () if kind == "odd" else SCOPES)
+
+
+@cache
+def context_of(kind: str, now: str | None) -> st.SearchStrategy[dict[str, Any]]:
+    """Return the contexts of a case, without the time."""
     context = {
         "country": st.sampled_from(["GB", "BE", "ZZ"]),
         "locale": st.sampled_from(["en-GB", "de"]),
@@ -104,22 +139,7 @@ def case_fields(draw: st.DrawFn) -> dict[str, Any]:
             "tokens_scored": st.sampled_from([10, 4096]),
             "faults": st.lists(st.sampled_from(["unsupported_language", "model_timeout", "stale_model"]), max_size=1),
         }
-    fields = {
-        "id": "c1",
-        "entry_id": draw(st.sampled_from(["e9", "e9", "e9", None])),
-        "signals": draw({"odd": signals, "clear": clear_signals, "acute": acute}[kind]),
-        "expected_signals": draw(st.lists(st.sampled_from(RISKS), max_size=1)) if kind == "odd" else [],
-        "consent": draw(_some({scope: consents(now) for scope in SCOPES}, () if kind == "odd" else SCOPES)),
-        "context": draw(_some(context, NEEDED[kind])) | ({} if now is None else {"now": now}),
-    }
-    if kind != "odd":  # a label that was active and has no score is not clear
-        active = [label for label in fields["context"].get("active", []) if label in fields["signals"]]
-        fields["context"]["active"] = active
-    return fields
-
-
-NEEDED = {"odd": (), "clear": ("history", "last_actions"), "acute": ("confirmation", "last_actions")}
-"""What of the context is always there, so that there is something to see."""
+    return _some(context, NEEDED[kind])
 
 
 def _some(fields: dict[str, Any], needed: Sequence[str]) -> st.SearchStrategy[dict[str, Any]]:

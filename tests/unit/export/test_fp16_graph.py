@@ -17,9 +17,7 @@ from transformers import LongformerForSequenceClassification
 from export.fp16 import LARGEST, SMALLEST, Bounds, HalfLinear, HalfLongformer, exponent_of
 from export.longformer import ExportableLongformer
 from export.matrix import Shape, random_model
-from export.onnx import export_onnx
 from export.parity import FP16_TOLERANCE
-from handlers.runtime.bundle import GRAPH_NAME
 from handlers.runtime.onnx import OnnxRuntime
 from tests.checkpoints import Tiny
 from tests.unit.export.test_longformer_graph import draw_batch
@@ -35,15 +33,6 @@ Rescale = Callable[[LongformerForSequenceClassification, float], None]
 def one_thread() -> None:
     """The models are too small to share out."""
     torch.set_num_threads(1)
-
-
-@pytest.fixture(scope="module")
-def half_graph(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny checkpoint's graph in fp16."""
-    path = tmp_path_factory.mktemp("half") / GRAPH_NAME
-    model = LongformerForSequenceClassification.from_pretrained(tiny.checkpoint).eval()
-    export_onnx(model, path, "fp16")
-    return path
 
 
 @torch.inference_mode()
@@ -229,12 +218,12 @@ def test_an_ordinary_checkpoint_needs_no_powers(tiny: Tiny) -> None:
     assert set(exponents) == {0}
 
 
-def test_weights_are_in_half_precision_but_for_layer_norms_and_what_is_one_row(tiny: Tiny, half_graph: Path) -> None:
+def test_weights_are_in_half_precision_but_for_layer_norms_and_what_is_one_row(tiny: Tiny, half: Path) -> None:
     model = LongformerForSequenceClassification.from_pretrained(tiny.checkpoint).eval()
     module = HalfLongformer(model)
     held = dict([*module.named_parameters(), *module.named_buffers()])
     wide = [name for name, tensor in held.items() if tensor.dtype == torch.float32]
-    graph = onnx.load(half_graph)
+    graph = onnx.load(half)
     stored = [t for t in graph.graph.initializer if t.data_type == TensorProto.FLOAT16 and len(t.dims) == 2]
 
     one_row = ("classifier.", "last_layer.", "token_layers.0.cls.")
@@ -244,8 +233,8 @@ def test_weights_are_in_half_precision_but_for_layer_norms_and_what_is_one_row(t
     )
 
 
-def test_softmax_and_layer_norm_compute_in_fp32_and_the_signature_is_that_of_every_precision(half_graph: Path) -> None:
-    graph = onnx.shape_inference.infer_shapes(onnx.load(half_graph))
+def test_softmax_and_layer_norm_compute_in_fp32_and_the_signature_is_that_of_every_precision(half: Path) -> None:
+    graph = onnx.shape_inference.infer_shapes(onnx.load(half))
     types = {v.name: v.type.tensor_type.elem_type for v in graph.graph.value_info}
     kinds: dict[str, set[int]] = {}
     for node in graph.graph.node:
@@ -259,8 +248,8 @@ def test_softmax_and_layer_norm_compute_in_fp32_and_the_signature_is_that_of_eve
     assert TENSORRT_REFUSES.isdisjoint(kinds)
 
 
-def test_every_constant_is_finite(half_graph: Path) -> None:
-    graph = onnx.load(half_graph)
+def test_every_constant_is_finite(half: Path) -> None:
+    graph = onnx.load(half)
     tensors = itertools.chain(
         graph.graph.initializer, (a.t for node in graph.graph.node for a in node.attribute if a.HasField("t"))
     )
@@ -269,9 +258,9 @@ def test_every_constant_is_finite(half_graph: Path) -> None:
 
 
 @pytest.mark.parametrize("length", [1, 2, 31, 33, 65, 129, 256])
-def test_onnx_runtime_runs_it_on_the_cpu(tiny: Tiny, half_graph: Path, length: int) -> None:
+def test_onnx_runtime_runs_it_on_the_cpu(tiny: Tiny, half: Path, length: int) -> None:
     model = LongformerForSequenceClassification.from_pretrained(tiny.checkpoint).eval()
-    runtime = OnnxRuntime(half_graph, "cpu", threads=1)
+    runtime = OnnxRuntime(half, "cpu", threads=1)
     input_ids, attention_mask = draw_batch([length, max(1, length // 3)], length, seed=1)
     input_ids = input_ids.clamp(max=260)
     with torch.inference_mode():

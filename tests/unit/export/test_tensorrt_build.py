@@ -12,9 +12,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from export.checkpoint import load_model, open_checkpoint
 from export.errors import ExportRefused
-from export.onnx import export_onnx
 from export.progress import Progress
 from export.tensorrt import HALF_PRODUCTS, BuildOptions, BuiltEngine, build_engine, plan_manifest
 from export.tensorrt_command import add_command
@@ -44,14 +42,6 @@ def with_profiles(manifest: Manifest, count: int) -> Manifest:
     return manifest.model_copy(
         update={"engine": manifest.engine.model_copy(update={"profiles": manifest.engine.profiles[:count]})}
     )
-
-
-@pytest.fixture(scope="module")
-def half(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The fp16 graph of the tiny checkpoint."""
-    path = tmp_path_factory.mktemp("half") / "model.onnx"
-    export_onnx(load_model(open_checkpoint(str(tiny.checkpoint))), path, "fp16")
-    return path
 
 
 def test_the_command_builds_a_bundle_without_a_gpu(
