@@ -9,10 +9,11 @@ Both transports have the same methods, results and exceptions:
 
 * LanternClientError (a ``handlers.core.errors.LanternError``: ``kind``, ``message``, ``field``)
   * InvalidRequest      400, 415: the request has to change; ``field`` says where
+  * Unauthenticated     401: a gateway does not know the credentials
   * NotFound            404: no such model at this address
   * TooLong             413: more text than is taken
   * ServerFault         500: a fault of the server, or an answer that is not one of ours
-  * Unavailable         503: overloaded, draining or out of reach; retried before it is raised
+  * Unavailable         503, 429: overloaded, draining, out of reach or over a rate; retried before it is raised
   * DeadlineExceeded    504: no answer in time
 
 No exception and no log line holds any of the text. REST needs ``httpx`` and gRPC ``grpcio``; each
@@ -29,6 +30,7 @@ from client._errors import (
     NotFound,
     ServerFault,
     TooLong,
+    Unauthenticated,
     Unavailable,
 )
 from client._retry import RetryPolicy
@@ -51,5 +53,6 @@ __all__ = [
     "Tls",
     "TooLong",
     "Transport",
+    "Unauthenticated",
     "Unavailable",
 ]

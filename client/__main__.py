@@ -17,6 +17,7 @@ from client import (
     NotFound,
     Tls,
     TooLong,
+    Unauthenticated,
     Unavailable,
 )
 from client._client import DEFAULT_MODEL, DEFAULT_TIMEOUT_S
@@ -99,7 +100,7 @@ def _read_text(file: str) -> str:
 
 
 def _exit_status(error: LanternClientError) -> int:
-    if isinstance(error, (InvalidRequest, NotFound, TooLong)):
+    if isinstance(error, (InvalidRequest, NotFound, TooLong, Unauthenticated)):
         return EXIT_REFUSED
     return EXIT_UNAVAILABLE if isinstance(error, (Unavailable, DeadlineExceeded)) else EXIT_FAULT
 

@@ -17,10 +17,13 @@ from client._transport import Answer
 from handlers.core.errors import (
     DEADLINE_EXCEEDED,
     ERROR_TABLE,
+    GATEWAY_TABLE,
     INTERNAL,
     INVALID_REQUEST,
     OVERLOADED,
+    RATE_LIMITED,
     TOO_LONG,
+    UNAUTHENTICATED,
     UNAVAILABLE,
     UNKNOWN_MODEL,
     UNSUPPORTED_MEDIA_TYPE,
@@ -30,7 +33,7 @@ from handlers.core.errors import (
 from handlers.core.schema import ClassifyResponse, decode_json
 
 _JAVA_CLASS = re.compile(r"[A-Za-z]{1,64}")
-_CREDENTIALS = (INVALID_REQUEST, "the server refused the credentials: check the token")
+_CREDENTIALS = (UNAUTHENTICATED, "the server refused the credentials: check the token")
 
 STATUS_ERRORS: Final[dict[int, tuple[ErrorKind, str]]] = {
     401: _CREDENTIALS,
@@ -39,13 +42,15 @@ STATUS_ERRORS: Final[dict[int, tuple[ErrorKind, str]]] = {
     408: (DEADLINE_EXCEEDED, "the server gave up waiting for the request"),
     413: (TOO_LONG, "the request is over the server's size limit"),
     415: (UNSUPPORTED_MEDIA_TYPE, "the server does not take JSON at this address"),
-    429: (OVERLOADED, "the server limits the rate of requests"),
+    429: (RATE_LIMITED, "the server limits the rate of requests"),
     502: (UNAVAILABLE, "the gateway cannot reach the server"),
     503: (OVERLOADED, "the server has no room or no worker for the request"),
     504: (DEADLINE_EXCEEDED, "the gateway had no answer in time"),
     507: (UNAVAILABLE, "the worker ended while it had the request"),
 }
 """What an HTTP status means where no error envelope says more."""
+
+_KINDS: Final = ERROR_TABLE | GATEWAY_TABLE
 
 
 class _Error(BaseModel):
@@ -150,7 +155,7 @@ def _envelope_error(fields: dict[str, Any], status: object, retry_after_s: float
         error = None
     if error is None:
         return client_error(INTERNAL, "the server's error does not fit the error schema; do the versions match?")
-    kind = ERROR_TABLE.get(error.code) or _kind_of_status(status)
+    kind = _KINDS.get(error.code) or _kind_of_status(status)
     escalation = fields.get("escalation")
     return client_error(
         kind,

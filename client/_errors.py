@@ -1,4 +1,4 @@
-"""The client's exceptions: one class per HTTP status of the table in ``handlers.core.errors``."""
+"""The client's exceptions: one class per HTTP status of the tables in ``handlers.core.errors``."""
 
 from __future__ import annotations
 
@@ -33,6 +33,10 @@ class InvalidRequest(LanternClientError):
     """The request has to change before it can be answered; ``field`` says where."""
 
 
+class Unauthenticated(LanternClientError):
+    """The gateway, or the server, does not know the token or the certificate; the text was not looked at."""
+
+
 class NotFound(LanternClientError):
     """The server does not serve this model."""
 
@@ -42,7 +46,7 @@ class TooLong(LanternClientError):
 
 
 class Unavailable(LanternClientError):
-    """Overloaded, draining or out of reach; the same request may succeed later."""
+    """Overloaded, draining, out of reach or over a rate; the same request may succeed later."""
 
 
 class DeadlineExceeded(LanternClientError):
@@ -55,14 +59,16 @@ class ServerFault(LanternClientError):
 
 CLASS_BY_STATUS: Final[dict[int, type[LanternClientError]]] = {
     400: InvalidRequest,
+    401: Unauthenticated,
     404: NotFound,
     413: TooLong,
     415: InvalidRequest,
+    429: Unavailable,
     500: ServerFault,
     503: Unavailable,
     504: DeadlineExceeded,
 }
-"""The class for each HTTP status that the table uses."""
+"""The class for each HTTP status that the tables use."""
 
 
 def client_error(

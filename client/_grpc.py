@@ -66,7 +66,7 @@ _TELLING_DETAILS: Final[tuple[tuple[str, str, tuple[ErrorKind, str]], ...]] = (
     ("CANCELLED", "Token Authorization failed", _UNAUTHORIZED),
     ("RESOURCE_EXHAUSTED", "Received message larger", (INTERNAL, "the server's answer is too long")),
     ("RESOURCE_EXHAUSTED", "exceeds maximum size", _OVER_LIMIT),
-    ("RESOURCE_EXHAUSTED", "", _NO_ROOM),
+    ("RESOURCE_EXHAUSTED", "", STATUS_ERRORS[429]),
 )
 
 

@@ -1,7 +1,6 @@
 """Errors that the gateway answers itself, in the form of ``handlers.core.errors``.
 
-Two codes are the gateway's alone, as no replica knows of tokens and rates: ``unauthenticated`` and ``rate_limited``. A
-client that does not know them goes by the HTTP status.
+Two codes are the gateway's alone, as no replica knows of tokens and rates: ``unauthenticated`` and ``rate_limited``.
 """
 
 from __future__ import annotations
@@ -15,15 +14,15 @@ from handlers.core.errors import (
     INTERNAL,
     INVALID_REQUEST,
     OVERLOADED,
+    RATE_LIMITED,
     RETRY_AFTER_S,
     TOO_LONG,
+    UNAUTHENTICATED,
     UNAVAILABLE,
     UNKNOWN_MODEL,
     ErrorKind,
 )
 
-UNAUTHENTICATED: Final = ErrorKind("unauthenticated", 401, "UNAUTHENTICATED")
-RATE_LIMITED: Final = ErrorKind("rate_limited", 429, "RESOURCE_EXHAUSTED", retryable=True)
 # A method that is not there; gRPC has no NOT_FOUND for these.
 _NOT_FOUND: Final = ErrorKind(UNKNOWN_MODEL.code, UNKNOWN_MODEL.http, "UNIMPLEMENTED")
 

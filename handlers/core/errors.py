@@ -66,6 +66,12 @@ ERROR_TABLE: Final[dict[str, ErrorKind]] = {
     )
 }
 
+UNAUTHENTICATED: Final = ErrorKind("unauthenticated", 401, "UNAUTHENTICATED")
+RATE_LIMITED: Final = ErrorKind("rate_limited", 429, "RESOURCE_EXHAUSTED", retryable=True)
+
+GATEWAY_TABLE: Final[dict[str, ErrorKind]] = {kind.code: kind for kind in (UNAUTHENTICATED, RATE_LIMITED)}
+"""What a gateway alone answers: no server of ours knows of tokens and rates."""
+
 RETRY_AFTER_S: Final = 1
 """Seconds that a retryable answer asks the caller to wait (HTTP ``Retry-After``)."""
 

@@ -15,10 +15,11 @@ from client import (
     NotFound,
     ServerFault,
     TooLong,
+    Unauthenticated,
     Unavailable,
 )
 from client._errors import CLASS_BY_STATUS
-from handlers.core.errors import ERROR_TABLE, ErrorKind
+from handlers.core.errors import ERROR_TABLE, GATEWAY_TABLE, ErrorKind
 
 if TYPE_CHECKING:
     from tests.client.conftest import Server
@@ -38,6 +39,8 @@ CLASSES = {
     "draining": Unavailable,
     "unavailable": Unavailable,
     "deadline_exceeded": DeadlineExceeded,
+    "unauthenticated": Unauthenticated,
+    "rate_limited": Unavailable,
 }
 
 QUEUE_FULL = 'Model "sentiment" has no worker to serve inference request. Please use scale workers API to add workers.'
@@ -56,12 +59,12 @@ def server_error(code: int, type: str, message: str = "TorchServe's words") -> d
 
 
 def test_the_table_is_covered() -> None:
-    assert set(CLASSES) == set(ERROR_TABLE)
-    assert set(CLASS_BY_STATUS) == {kind.http for kind in ERROR_TABLE.values()}
+    assert set(CLASSES) == {*ERROR_TABLE, *GATEWAY_TABLE}
+    assert set(CLASS_BY_STATUS) == {kind.http for kind in (*ERROR_TABLE.values(), *GATEWAY_TABLE.values())}
 
 
 def test_unavailable_is_what_can_be_retried() -> None:
-    assert {kind.code for kind in ERROR_TABLE.values() if kind.retryable} == {
+    assert {kind.code for kind in (ERROR_TABLE | GATEWAY_TABLE).values() if kind.retryable} == {
         code for code, error_class in CLASSES.items() if error_class is Unavailable
     }
 
@@ -130,7 +133,7 @@ SAME = [
         ("UNAVAILABLE", "Prediction failed\norg.pytorch.serve.http.InternalServerException"),
         "overloaded",
     ),
-    ({"http": 429}, ("RESOURCE_EXHAUSTED", "slow down"), "overloaded"),
+    ({"http": 429}, ("RESOURCE_EXHAUSTED", "slow down"), "rate_limited"),
     (
         {"json": server_error(507, "InternalServerException", "Worker died."), "http": 507},
         ("INTERNAL", "Worker died.\norg.pytorch.serve.http.InternalServerException"),
@@ -144,10 +147,10 @@ SAME = [
     (
         {"json": server_error(400, "InvalidKeyException"), "http": 400},
         ("CANCELLED", "Token Authorization failed. Token either incorrect, expired, or not provided correctly"),
-        "invalid_request",
+        "unauthenticated",
     ),
-    ({"http": 401}, ("UNAUTHENTICATED", ""), "invalid_request"),
-    ({"http": 403}, ("PERMISSION_DENIED", ""), "invalid_request"),
+    ({"http": 401}, ("UNAUTHENTICATED", ""), "unauthenticated"),
+    ({"http": 403}, ("PERMISSION_DENIED", ""), "unauthenticated"),
     ({"http": 400}, ("INVALID_ARGUMENT", ""), "invalid_request"),
     ({"http": 413}, ("RESOURCE_EXHAUSTED", "gRPC message exceeds maximum size 10: 20"), "too_long"),
     ({"http": 413}, ("OUT_OF_RANGE", "too_long: the body is over the size limit"), "too_long"),

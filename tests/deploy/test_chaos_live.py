@@ -12,7 +12,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from client import InvalidRequest
+from client import Unauthenticated
 from deploy.chaos.arena import WARM_CALLS, Arena
 from deploy.chaos.load import LoadSettings
 from deploy.chaos.run import judge, open_arena
@@ -42,7 +42,7 @@ def test_the_python_client_works_through_the_gateway_with_tls_and_token(arena: A
     with make() as client:
         answer = client.classify(known.text, request_id=uuid.uuid4().hex)
         results = client.classify_entries([known.text, "A quiet day."])
-    with make(token="0" * 64) as stranger, pytest.raises(InvalidRequest):
+    with make(token="0" * 64) as stranger, pytest.raises(Unauthenticated):
         stranger.classify(known.text)
 
     assert known.is_answered_by(answer)

@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from benchmarks.ports import free_ports
-from client import InvalidRequest, LanternClientError, TooLong, Unavailable
+from client import LanternClientError, TooLong, Unauthenticated, Unavailable
 from deploy.gateway.faults import GATEWAY_ERRORS
 from deploy.gateway.limits import ROOT, read_limits
 from deploy.gateway.settings import GRPC_SERVICE, Replica
@@ -220,7 +220,7 @@ def test_a_request_without_valid_ids_gets_some(gateway: Envoy, replicas: Pair) -
 
 @pytest.mark.parametrize("token", [None, "0" * 48, TOKEN.secret.lower()])
 def test_whoever_has_no_token_is_turned_away(gateway: Envoy, replicas: Pair, protocol: str, token: str | None) -> None:
-    assert isinstance(error_of(gateway, protocol, token=token), InvalidRequest)
+    assert isinstance(error_of(gateway, protocol, token=token), Unauthenticated)
     assert seen(replicas) == []
 
 

@@ -22,6 +22,7 @@ from client import (
     ServerFault,
     Tls,
     TooLong,
+    Unauthenticated,
     Unavailable,
 )
 from deploy.errors import DeployError
@@ -97,7 +98,7 @@ def _sent_as_it_is(gateway: Gateway, request: str) -> str:
 def test_whoever_has_no_token_is_turned_away(
     gateway: Gateway, replicas: Pair, protocol: str, token: str | None
 ) -> None:
-    assert isinstance(error_of(gateway, protocol, token=token), InvalidRequest)
+    assert isinstance(error_of(gateway, protocol, token=token), Unauthenticated)
     assert seen(replicas) == []
 
 
@@ -173,7 +174,7 @@ def test_no_text_path_query_or_token_is_written_anywhere(gateway: Gateway, repli
     replicas[0].say({"drop": True})  # so that the error log has something to say as well
     replicas[1].say({"drop": True})
     error_of(gateway, protocol)
-    with client_of(gateway, protocol, token=f"{CANARY}{'0' * 40}") as stranger, pytest.raises(InvalidRequest):
+    with client_of(gateway, protocol, token=f"{CANARY}{'0' * 40}") as stranger, pytest.raises(Unauthenticated):
         stranger.classify(CANARY)
     for path in (f"{PATH}?q={CANARY}", f"/{CANARY}", f"/predictions/{CANARY}"):
         post(gateway, path, content=CANARY.encode() * 10_000)
@@ -374,10 +375,10 @@ def test_a_client_certificate_can_take_the_place_of_a_token(
     known = Tls(ca=certificate[0], certificate=chain, key=key)
 
     assert ask(gateway, protocol, token=None, tls=known)
-    assert isinstance(error_of(gateway, protocol, token=None), InvalidRequest)
+    assert isinstance(error_of(gateway, protocol, token=None), Unauthenticated)
     stranger, strangers_key = client_certificate(tmp_path, "stranger")
     unknown = Tls(ca=certificate[0], certificate=stranger, key=strangers_key)
-    assert isinstance(error_of(gateway, protocol, token=None, tls=unknown), InvalidRequest)
+    assert isinstance(error_of(gateway, protocol, token=None, tls=unknown), Unauthenticated)
 
 
 def test_a_configuration_that_nginx_refuses_is_an_error_with_its_words(nginx_program: None, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from deploy.chaos.arena import WARM_CALLS, Arena
 from deploy.chaos.load import Load, LoadSettings
 from deploy.chaos.scenarios import Result
 from deploy.chaos.tally import ANSWERED, Sample, tally
+from handlers.core.errors import OVERLOADED, RATE_LIMITED
 
 _TIMEOUT_S: Final = 60.0
 _LIMIT_PER_S: Final = 40
@@ -26,7 +27,7 @@ _HEAVY_CALLERS: Final = 64
 _HEAVY_S: Final = 4.0
 _SLOW: Final = 60
 _OVERSIZE: Final = 10
-_RATE_LIMITED: Final = frozenset({"overloaded", "rate_limited"})
+_LIMITED: Final = frozenset({OVERLOADED.code, RATE_LIMITED.code})
 
 
 def flood(arena: Arena) -> Result:
@@ -53,13 +54,13 @@ def flood(arena: Arena) -> Result:
 
 def _unlike_a_limit(samples: list[Sample]) -> list[str]:
     counts = tally(samples)
-    failures = [f"a refusal with code {code}" for code in counts.errors if code not in _RATE_LIMITED]
+    failures = [f"a refusal with code {code}" for code in counts.errors if code not in _LIMITED]
     return failures + ([] if counts.errors else ["nobody was refused, so nothing limits the rate"])
 
 
 def _without_decisions_of(samples: list[Sample]) -> list[Sample]:
     """Keep what the flood shows of answers; that it is refused is what should happen."""
-    return [sample for sample in samples if sample.outcome not in _RATE_LIMITED]
+    return [sample for sample in samples if sample.outcome not in _LIMITED]
 
 
 @contextmanager
