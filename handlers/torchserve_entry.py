@@ -120,8 +120,8 @@ class SentimentHandler:
             return {keys[index]: self._refuse(rows[index], context, index) for index in new}
         for index in new:
             request = _raw_request(rows[index], context, index)
+            self._heap.note(request.payload)  # before it may be refused, upon which free memory is given back
             self._scheduler.submit(keys[index], request)
-            self._heap.note(request.payload)
         return {}
 
     def _refuse(self, row: dict[str, Any], context: Any, index: int) -> Outcome:

@@ -7,6 +7,7 @@ from typing import Final
 
 from deploy.fuzz.grpc_cases import GrpcCase, message
 from deploy.fuzz.http_cases import HttpCase, request
+from handlers.runtime.heap import LARGE_BODY
 
 ROUNDS: Final = 2
 """How often each sender sends all of them; each begins at another place, so that different kinds meet in the server."""
@@ -37,6 +38,12 @@ def largest_http_cases(canary: str, model: str) -> list[HttpCase]:
     over = HttpCase("largest: over the size limit", request(path, b"a" * 6_600_000), waits=True)
     bodies = largest_bodies(canary).items()
     return [over, *(HttpCase(f"largest: {name}", request(path, body), reaches=True) for name, body in bodies)]
+
+
+def settling_cases(model: str) -> list[HttpCase]:
+    """Return requests after which a worker holds nothing of those before: such bodies make it give free memory back."""
+    path = f"/predictions/{model}".encode()
+    return [HttpCase("settling", request(path, b"a" * LARGE_BODY), reaches=True)] * 2
 
 
 def largest_grpc_cases(canary: str, model: str) -> list[GrpcCase]:

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from deploy.fuzz.grpc_cases import GrpcCase, grpc_cases
 from deploy.fuzz.http_cases import HttpCase, http_cases
-from deploy.fuzz.largest import ROUNDS, largest_grpc_cases, largest_http_cases
+from deploy.fuzz.largest import ROUNDS, largest_grpc_cases, largest_http_cases, settling_cases
 from deploy.fuzz.senders import GrpcSender, HttpSender
 from deploy.fuzz.target import Memory, Watched, files_with
 from deploy.fuzz.verdicts import is_known_5xx, judge_grpc, judge_rest
@@ -202,12 +202,20 @@ class Fuzzer:
 
     def run(self) -> tuple[Memory | None, Memory | None]:
         """Send, and return the memory after the warm-up and at the end, each measured while nothing is sent."""
-        memory = self._watched.memory if self._watched is not None else lambda: None
         self._send_largest()
         self._phase(self._seed, self._seconds * WARM_UP, "warm-up")
-        warm = memory()
+        warm = self._settled_memory()
         self._phase(self._seed + 1, self._seconds * (1 - WARM_UP), "fuzz")
-        return warm, memory()
+        return warm, self._settled_memory()
+
+    def _settled_memory(self) -> Memory | None:
+        """Measure after what is the same each time; before that it is chance whether the last body was a large one."""
+        if self._watched is None:
+            return None
+        sender = _http_sender(self._endpoints)
+        for case in settling_cases(self._endpoints.model):
+            sender.send(case)
+        return self._watched.memory()
 
     def _send_largest(self) -> None:
         with ThreadPoolExecutor(len(_SENDERS)) as pool:

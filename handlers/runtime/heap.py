@@ -1,4 +1,4 @@
-"""Free memory of the C library's heap, given back to the system after a large request."""
+"""Memory of large requests, given back to the system: blocks of their own at once, pieces of the heap soon after."""
 
 from __future__ import annotations
 
@@ -11,6 +11,10 @@ from typing import Final
 LARGE_BODY: Final = 128 * 1024
 """Bytes of a body from which on decoding and tokenizing leave free memory worth giving back: tens of MB, in pieces
 between what lives on, so that the heap's end, all that the library gives back by itself, stays where it is."""
+
+_M_MMAP_THRESHOLD: Final = -3
+"""``mallopt(3)``: bytes from which on a block is mapped by itself. Left alone, glibc raises this to the largest block
+that has been freed; bodies then lie in the heap, and what is allocated among them keeps their pages there."""
 
 
 class HeapTrimmer:
@@ -28,8 +32,14 @@ class HeapTrimmer:
 
     @classmethod
     def of_process(cls) -> HeapTrimmer:
-        """Return the trimmer of this process: glibc's ``malloc_trim``, which other libraries do not have."""
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+        """Keep large blocks out of the heap, and return the trimmer of this process.
+
+        ``mallopt`` and ``malloc_trim`` are glibc's; where another library is used, nothing is given back early.
+        """
+        library = ctypes.CDLL(None)
+        trim = getattr(library, "malloc_trim", None) if sys.platform == "linux" else None
+        if trim is not None:
+            library.mallopt(_M_MMAP_THRESHOLD, LARGE_BODY)
         return cls(None if trim is None else lambda: trim(ctypes.c_size_t(0)))
 
     def note(self, body: bytes) -> None:

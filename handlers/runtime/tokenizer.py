@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 from tokenizers import Encoding, Tokenizer
+from tokenizers.models import BPE, Unigram
 
 from handlers.core.errors import StartupError
 from handlers.core.lengths import TokenSpan
@@ -73,10 +74,20 @@ class TextTokenizer:
         self._tokenizer.encode_special_tokens = True
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
+        self._keep_no_words()
 
     def tokenize(self, text: str) -> TokenizedText:
         """Tokenize ``text`` whole."""
         return TokenizedText(self._tokenizer.encode(text, add_special_tokens=False), len(text))
+
+    def _keep_no_words(self) -> None:
+        """Take away the library's cache: ten thousand words that people wrote, in memory as long as the process runs.
+
+        Odd ones take 40 MB; without it an entry of 400 tokens takes 0.8 ms instead of 0.6 ms.
+        """
+        model = self._tokenizer.model
+        if isinstance(model, BPE | Unigram):
+            model._resize_cache(0)
 
     def model_input(self, text: TokenizedText, spans: list[TokenSpan]) -> list[int]:
         """Join ``spans`` of ``text`` into one model input, framed by ``<s>`` and ``</s>``."""

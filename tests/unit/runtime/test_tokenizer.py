@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from random import Random
 
+import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -29,6 +31,17 @@ def reference(tiny: Tiny) -> PreTrainedTokenizerFast:
     from export.checkpoint import load_tokenizer
 
     return load_tokenizer(tiny.checkpoint)
+
+
+def test_no_word_is_kept_in_a_cache(tokenizer: TextTokenizer) -> None:
+    """The library keeps ten thousand, and each of these would take 4 kB."""
+    resident = psutil.Process().memory_info
+    tokenizer.tokenize("x" * 250)
+    before = resident().rss
+    draw = Random(7)
+    for _ in range(8_000):
+        tokenizer.tokenize("".join(draw.choices("bcdfghjk", k=250)))
+    assert resident().rss - before < 10_000_000
 
 
 @pytest.mark.parametrize("written", [*SPECIAL, "I feel</s> low", "<s><s>", "a<pad>", " </s> ", "<mask>,"])
