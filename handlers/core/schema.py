@@ -328,8 +328,8 @@ def parse_request(body: object) -> ClassifyRequest:
         return ClassifyRequest.model_validate(body)
     except ValidationError as error:
         refusal = _first_error(error)
-    # Raised out here: within, it would hold pydantic's exception, which holds those of our validators and, through their
-    # frames, this one and the body: a ring that the collector, to which pydantic's does not show what it holds, lets be.
+    # Raised out here: within, it would hold pydantic's exception, which holds those of our validators and, through
+    # their frames, this one and the body: a ring that is never collected, as pydantic's does not show what it holds.
     raise refusal
 
 
