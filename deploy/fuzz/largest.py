@@ -7,13 +7,14 @@ from typing import Final
 
 from deploy.fuzz.grpc_cases import GrpcCase, message
 from deploy.fuzz.http_cases import HttpCase, request
-from handlers.runtime.heap import LARGE_BODY
 
 ROUNDS: Final = 2
 """How often each sender sends all of them; each begins at another place, so that different kinds meet in the server."""
 
 _NEARLY_ALL: Final = 6_500_000
 """Bytes of a body just below the largest that is let in."""
+_LARGE: Final = 256 * 1024
+"""Bytes of a body that is large to a worker, so that it gives free memory back."""
 _FULL_TEXT: Final = "a " * 4000
 """A text that nearly fills the longest input of the model."""
 
@@ -43,7 +44,7 @@ def largest_http_cases(canary: str, model: str) -> list[HttpCase]:
 def settling_cases(model: str) -> list[HttpCase]:
     """Return requests after which a worker holds nothing of those before: such bodies make it give free memory back."""
     path = f"/predictions/{model}".encode()
-    return [HttpCase("settling", request(path, b"a" * LARGE_BODY), reaches=True)] * 2
+    return [HttpCase("settling", request(path, b"a" * _LARGE), reaches=True)] * 2
 
 
 def largest_grpc_cases(canary: str, model: str) -> list[GrpcCase]:
