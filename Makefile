@@ -46,7 +46,7 @@ REPORT ?= .lantern/reports/evaluation.html
 SMALL := export/checkpoints/small
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve stop export export-onnx export-torch export-tensorrt parity calibrate evaluate labelled-data archive train card engine-bench peers bench gateway chaos fuzz test mutation lint format
+.PHONY: help setup serve stop export export-onnx export-torch export-tensorrt parity calibrate evaluate labelled-data archive train card phrases-card engine-bench peers bench gateway chaos fuzz test mutation lint format
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -131,12 +131,16 @@ train: $(VENV)/.distil ## train the embedded checkpoint anew, evaluate it, write
 	$(RUN) -m training small --out $(SMALL) $(TRAIN_OPTIONS)
 	$(MAKE) card
 
-card: $(VENV)/.dev ## the embedded checkpoint's card, from an evaluation of what is served
+card: $(VENV)/.dev ## the cards of the embedded checkpoint and of the phrases, from an evaluation of what is served
 	$(MAKE) parity CHECKPOINT=$(SMALL) PRECISION=fp32
 	$(RUN) -m training suites --out .lantern/suites | sed 's/^/--suite=/' > .lantern/suites.options
 	$(RUN) -m evaluation --bundle .lantern/bundles/$(subst /,-,$(SMALL))-fp32 --out .lantern/reports/small.html \
 		$$(cat .lantern/suites.options)
 	$(RUN) -m training card --checkpoint $(SMALL) --report .lantern/reports/small.json
+	$(MAKE) phrases-card
+
+phrases-card: $(VENV)/.evaluate ## the card of the floor's phrases, from sentences by other hands
+	$(RUN) -m evaluation.statements --set test --card
 
 engine-bench: $(VENV)/.evaluate export ## this precision, and those exported before, beside transformers, OpenVINO and the matrix rate
 	$(RUN) -m benchmarks engine --checkpoint "$(CHECKPOINT)" $(BENCH_OPTIONS) \

@@ -22,7 +22,7 @@ from client import (
 )
 from client._client import DEFAULT_MODEL, DEFAULT_TIMEOUT_S
 from client._generate import GenerateError, generate, take_proto
-from client._render import render
+from client._render import render, render_escalation
 from handlers.core.schema import OverLength, response_fields
 
 EXIT_USAGE: Final = 2
@@ -55,6 +55,8 @@ def main(arguments: list[str] | None = None) -> int:
         return EXIT_USAGE
     except LanternClientError as error:
         print(f"error: {error}", file=sys.stderr)
+        if error.escalation is not None:
+            print(f"What to offer the writer all the same:\n{render_escalation(error.escalation)}", file=sys.stderr)
         return _exit_status(error)
 
 

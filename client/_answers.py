@@ -156,14 +156,22 @@ def _envelope_error(fields: dict[str, Any], status: object, retry_after_s: float
     if error is None:
         return client_error(INTERNAL, "the server's error does not fit the error schema; do the versions match?")
     kind = _KINDS.get(error.code) or _kind_of_status(status)
-    escalation = fields.get("escalation")
+    escalation, results = fields.get("escalation"), fields.get("results")
     return client_error(
         kind,
         error.message,
         error.field,
         retry_after_s=retry_after_s if kind.retryable else None,
         escalation=escalation if isinstance(escalation, dict) else None,
+        results=[_envelope_error(one, one.get("status"), None) for one in _errors_in(results)],
     )
+
+
+def _errors_in(results: object) -> list[dict[str, Any]]:
+    """Return the errors of single entries that come with that of a whole call."""
+    if not isinstance(results, list):
+        return []
+    return [one for one in results if isinstance(one, dict) and "error" in one]
 
 
 def _kind_of_status(status: object) -> ErrorKind:

@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Final, TypeVar
 
+from pydantic_core import to_jsonable_python
+
 from client._answers import check_health, read_response, read_results
 from client._errors import LanternClientError, client_error
 from client._retry import RetryPolicy
@@ -136,7 +138,8 @@ class LanternClient:
     ) -> ClassifyResponse:
         """Classify one text. What the arguments mean is in ``ClassifyRequest``.
 
-        The request is checked before it is sent, by the rules of the server.
+        Only what holds no text is refused here. Anything else that is wrong is the server's to answer, as its error
+        says what to offer the writer (``LanternClientError.escalation``).
 
         Args:
             timeout: seconds for this call, retries included; ``None`` for the client's own.
@@ -158,10 +161,10 @@ class LanternClient:
             "context": context,
             "options": options,
         }
-        request = _checked({name: value for name, value in given.items() if value is not None})
-        if isinstance(request, LanternClientError):
-            raise request
-        return self._predict(_fields(request), read_response, timeout, caller)
+        call = _call_fields({name: value for name, value in given.items() if value is not None})
+        if isinstance(call, LanternClientError):
+            raise call
+        return self._predict(call, read_response, timeout, caller)
 
     def classify_entries(
         self,
@@ -188,8 +191,8 @@ class LanternClient:
             raise TypeError("entries must be a list of texts; for one text call classify")
         if not 1 <= len(entries) <= MAX_ENTRIES:
             raise client_error(INVALID_REQUEST, f"entries must be a list of 1 to {MAX_ENTRIES} requests", "entries")
-        checked = [_checked(_entry_fields(entry), f"entries[{place}]") for place, entry in enumerate(entries)]
-        sent = {place: _fields(item) for place, item in enumerate(checked) if isinstance(item, ClassifyRequest)}
+        checked = [_call_fields(_entry_fields(entry), f"entries[{place}]") for place, entry in enumerate(entries)]
+        sent = {place: item for place, item in enumerate(checked) if not isinstance(item, LanternClientError)}
         results: dict[int, Result] = {
             place: item for place, item in enumerate(checked) if isinstance(item, LanternClientError)
         }
@@ -262,22 +265,41 @@ def _entry_fields(entry: Entry) -> object:
     return {"text": entry} if isinstance(entry, str) else entry
 
 
-def _checked(fields: object, path: str = "") -> ClassifyRequest | LanternClientError:
-    """Validate as the server would. The error is made anew, away from the one that holds the input."""
+def _call_fields(fields: object, path: str = "") -> dict[str, Any] | LanternClientError:
+    """Return what to send: the request without its defaults, or as it came where the server will complain of it.
+
+    What holds no text, or cannot be written as JSON, is refused. The error is made anew, away from the one that holds
+    the input.
+    """
     try:
-        return parse_request(fields)
+        received = parse_request(fields)
+        if received.error is None and not received.unread and not received.history_cut:
+            return received.request.model_dump(mode="json", exclude_defaults=True)
+        as_it_came: dict[str, Any] = to_jsonable_python(fields, inf_nan_mode="null")
+        encode_json(as_it_came)
+        return as_it_came
     except LanternError as error:
         fault = error.under(path) if path else error
+    except ValueError:  # an object, bytes that are no text, a ring, a depth or a number that JSON has no room for
+        fault = LanternError(INVALID_REQUEST, "this holds something that is no JSON", path or None)
     return client_error(fault.kind, fault.message, fault.field)
-
-
-def _fields(request: ClassifyRequest) -> dict[str, Any]:
-    return request.model_dump(mode="json", exclude_defaults=True)
 
 
 def _at_place(result: Result, place: int) -> Result:
     """Name the caller's entry: entries that were refused here were not sent, so the server counts others."""
-    if isinstance(result, ClassifyResponse) or result.field is None:
+    if isinstance(result, ClassifyResponse):
+        unread = tuple(one.model_copy(update={"field": _renamed(one.field, place)}) for one in result.unread)
+        return result.model_copy(update={"unread": unread}) if unread else result
+    if result.field is None:
         return result
-    field = _ENTRY.sub(f"entries[{place}]", result.field, count=1)
-    return client_error(result.kind, result.message, field, retry_after_s=result.retry_after_s)
+    return client_error(
+        result.kind,
+        result.message,
+        _renamed(result.field, place),
+        retry_after_s=result.retry_after_s,
+        escalation=result.escalation,
+    )
+
+
+def _renamed(field: str, place: int) -> str:
+    return _ENTRY.sub(f"entries[{place}]", field, count=1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from handlers.core.errors import ErrorKind, LanternError
@@ -14,6 +14,8 @@ class LanternClientError(LanternError):
     Attributes:
         retry_after_s: seconds that the server asked to wait before the same request, or ``None``.
         escalation: what to offer the writer although there is no answer, where the server says so.
+        results: where a call with several entries failed as a whole, the error of each entry that was sent, in order,
+            with its ``escalation``.
     """
 
     def __init__(
@@ -24,9 +26,11 @@ class LanternClientError(LanternError):
         *,
         retry_after_s: float | None = None,
         escalation: Mapping[str, Any] | None = None,
+        results: Sequence[LanternClientError] = (),
     ) -> None:
         super().__init__(kind, message, field, escalation)
         self.retry_after_s = retry_after_s
+        self.results = tuple(results)
 
 
 class InvalidRequest(LanternClientError):
@@ -78,7 +82,8 @@ def client_error(
     *,
     retry_after_s: float | None = None,
     escalation: Mapping[str, Any] | None = None,
+    results: Sequence[LanternClientError] = (),
 ) -> LanternClientError:
     """Build the exception that ``kind`` stands for."""
     build = CLASS_BY_STATUS[kind.http]
-    return build(kind, message, field, retry_after_s=retry_after_s, escalation=escalation)
+    return build(kind, message, field, retry_after_s=retry_after_s, escalation=escalation, results=results)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from handlers.core.schema import ClassifyResponse
@@ -25,6 +25,8 @@ def _labels(response: ClassifyResponse) -> Iterator[str]:
 def _facts(response: ClassifyResponse) -> Iterator[str]:
     if response.escalation is not None:
         yield from _escalation(response.escalation)
+    for field in response.unread:
+        yield f"unread  {field.field}: {field.message}"
     read, model, timing = response.input, response.model, response.timing_ms
     cut = ", truncated" if read.truncated else ""
     yield f"input   {read.tokens_scored} of {read.tokens} tokens in {len(read.windows)} window(s){cut}"
@@ -34,12 +36,23 @@ def _facts(response: ClassifyResponse) -> Iterator[str]:
     yield f"time    {before}, run {timing.run:.1f} ms, decide {timing.decide:.1f} ms"
 
 
-def _escalation(escalation: dict[str, Any]) -> Iterator[str]:
+def render_escalation(escalation: Mapping[str, Any]) -> str:
+    """Return what to offer the writer, as readable lines."""
+    return "\n".join(_escalation(escalation))
+
+
+def _escalation(escalation: Mapping[str, Any]) -> Iterator[str]:
     yield f"tier    {escalation.get('tier', 'not given')}"
+    for statement in escalation.get("statements", []):
+        yield f"stated  {_named(statement, 'kind', 'language')}  from character {_named(statement, 'start_char')}"
+    for flag in escalation.get("flags", []):
+        yield f"flag    {flag}"
     for action in escalation.get("actions", []):
         yield f"action  {_named(action, 'action', 'status', 'reason')}"
     for line in escalation.get("lines", []):
         yield f"line    {_named(line, 'name', 'dial', 'hours', 'url')}"
+    if escalation.get("care_until") is not None:
+        yield f"care    until {escalation['care_until']}"
     for reason in escalation.get("uncertainty", []):
         yield f"unsure  {reason}"
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -20,12 +21,13 @@ from handlers.core.events import Decided, EventSink, PolicyChanged, RecordsFaile
 from handlers.core.keyring import KEYS_VARIABLE, Keyring, parse_keyring
 from handlers.core.language import check_language
 from handlers.core.policy import Trace, trace
-from handlers.core.policy_case import Case, CaseContext, Fault
+from handlers.core.policy_case import Case, CaseContext, Fault, StatementFound
 from handlers.core.policy_consent import scope_state
 from handlers.core.policy_model import SCOPES, LoadedPolicy, parse_policy
 from handlers.core.scores import LabelRule
 from handlers.core.selfhelp import Catalogue, load_catalogue
 from handlers.core.settings import Settings
+from handlers.core.statements import Statement, kinds_of, languages_of
 from handlers.policy_source import PolicyChange, PolicySource
 from handlers.records_file import RecordsUnavailable, RecordWriter
 
@@ -38,6 +40,9 @@ _LANGUAGE_FAULTS: Final[dict[bool | None, tuple[Fault, ...]]] = {
     False: ("unsupported_language",),
     None: (),  # a text too short or too mixed to tell is not called foreign
 }
+
+MAX_STATEMENTS: Final = 64
+"""Places of statements in one answer; the kinds and languages of all of them count."""
 
 MAX_UNWRITTEN: Final = 10_000
 """Decisions kept for the next attempt where they cannot be written; beyond it the oldest are lost, and counted."""
@@ -89,8 +94,8 @@ class Escalation:
         decision_id = uuid.uuid4().hex
         if self._records is not None:
             self._unwritten.append(self._facts(decision_id, answered, case, traced, loaded))
-        self._sink(_event(traced))
-        return _fields(traced, loaded, decision_id)
+        self._sink(_event(traced, answered.statements))
+        return _fields(traced, loaded, decision_id, answered.statements)
 
     def record(self) -> None:
         """Write what was decided since the last call. What cannot be written now is tried again the next time."""
@@ -122,7 +127,7 @@ class Escalation:
         self._sink(PolicyChanged(change.outcome, change.sha256 or "", change.message))
 
     def _case(self, answered: Answered, loaded: LoadedPolicy) -> Case:
-        request = answered.request
+        request = answered.received.request
         verdict = check_language(request.text, loaded.policy.languages)
         given = {name: getattr(request.context, name) for name in type(request.context).model_fields}
         context = CaseContext(
@@ -130,6 +135,9 @@ class Escalation:
             country=request.country,
             language=verdict.language,
             locale=request.locale,
+            host_now=self._now(),
+            history_cut=answered.received.history_cut,
+            unread=tuple(field.field for field in answered.received.unread),
             tokens=None if answered.input is None else answered.input.tokens,
             tokens_scored=None if answered.input is None else answered.input.tokens_scored,
             faults=(*answered.faults, *_LANGUAGE_FAULTS[verdict.supported]),
@@ -139,6 +147,7 @@ class Escalation:
             entry_id=request.entry_id,
             signals={label.name: label.score for label in answered.labels},
             expected_signals=loaded.policy.expected_signals(),
+            statement=_statement(answered.statements),
             consent=request.consent,
             context=context,
         )
@@ -146,7 +155,7 @@ class Escalation:
     def _facts(
         self, decision_id: str, answered: Answered, case: Case, traced: Trace, loaded: LoadedPolicy
     ) -> DecisionFacts:
-        request, model = answered.request, answered.model
+        request, model = answered.received.request, answered.model
         pseudonyms = self._keys.pseudonyms(request.subject_id, request.entry_id)
         decision = traced.decision
         return DecisionFacts.model_validate(
@@ -169,6 +178,9 @@ class Escalation:
                 "tier_before": traced.tier_before,
                 "tier": decision.tier,
                 "uncertainty": decision.uncertainty,
+                "flags": decision.flags,
+                "statement": None if case.statement is None else case.statement.model_dump(),
+                "care_until": decision.care_until,
                 "actions": [action.fields() for action in decision.actions],
                 "lines_shown": [line.id for line in decision.lines],
             }
@@ -179,13 +191,21 @@ def _policy_fields(loaded: LoadedPolicy) -> dict[str, str]:
     return {"id": loaded.policy.id, "version": loaded.policy.version, "sha256": loaded.sha256}
 
 
-def _fields(traced: Trace, loaded: LoadedPolicy, decision_id: str) -> dict[str, Any]:
+def _statement(statements: tuple[Statement, ...]) -> StatementFound | None:
+    if not statements:
+        return None
+    return StatementFound(kinds=kinds_of(statements), languages=languages_of(statements))
+
+
+def _fields(traced: Trace, loaded: LoadedPolicy, decision_id: str, statements: tuple[Statement, ...]) -> dict[str, Any]:
     fields = traced.decision.fields()
     del fields["id"]  # the entry's own, which the caller knows
-    return {**fields, "decision_id": decision_id, "policy": _policy_fields(loaded)}
+    places = [asdict(statement) for statement in statements[:MAX_STATEMENTS]]
+    return {**fields, "statements": places, "decision_id": decision_id, "policy": _policy_fields(loaded)}
 
 
-def _event(traced: Trace) -> Decided:
+def _event(traced: Trace, statements: tuple[Statement, ...]) -> Decided:
     decision = traced.decision
     actions = {(action.action, action.status, action.reason or "") for action in decision.actions}
-    return Decided(decision.tier, tuple(sorted(actions)), bool(decision.uncertainty))
+    stated = {(statement.kind, statement.language) for statement in statements}
+    return Decided(decision.tier, tuple(sorted(actions)), bool(decision.uncertainty), tuple(sorted(stated)))

@@ -40,6 +40,7 @@ from handlers.core.events import (
     TextDone,
 )
 from handlers.core.policy_model import TIERS
+from handlers.core.statements import KINDS, LANGUAGES
 
 Kind = Literal["counter", "gauge"]
 Labels = tuple[str, ...]
@@ -54,7 +55,7 @@ TOKEN_BUCKETS: Final = tuple(float(2**power) for power in range(4, 18))
 SCORE_BUCKETS: Final = tuple(tenth / 10 for tenth in range(1, 10))
 """Ten classes, as a population stability index has them."""
 
-_STAGES: Final = ("queue", "tokenize", "run", "decide")
+_STAGES: Final = ("queue", "floor", "tokenize", "run", "decide")
 _FALLBACKS: Final = (
     "policy_refused",
     "policy_expired",
@@ -71,6 +72,7 @@ _VOCABULARY: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
     "lantern_errors_total": {"code": tuple(ERROR_TABLE)},
     "lantern_over_length_total": {"handling": ("window", "head", "head_tail", "reject")},
     "lantern_decisions_total": {"tier": TIERS, "uncertain": ("true", "false")},
+    "lantern_statements_total": {"kind": KINDS, "language": LANGUAGES},
     "lantern_policy_changes_total": {"outcome": ("reloaded", "refused", "expired")},
     "lantern_fallbacks_total": {"kind": _FALLBACKS},
 }
@@ -134,6 +136,7 @@ FAMILIES: Final[tuple[Family, ...]] = (
     Family("counter", "lantern_positives_total", ("label",)),
     Family("counter", "lantern_decisions_total", ("tier", "uncertain")),
     Family("counter", "lantern_actions_total", ("action", "status", "reason")),
+    Family("counter", "lantern_statements_total", ("kind", "language")),
     Family("counter", "lantern_policy_changes_total", ("outcome",)),
     Family("counter", "lantern_record_failures_total"),
     Family("counter", "lantern_records_lost_total"),
@@ -242,6 +245,8 @@ class Meter:
         self._count("lantern_decisions_total", 1, event.tier, str(event.uncertain).lower())
         for action, status, reason in event.actions:
             self._count("lantern_actions_total", 1, action, status, reason or "none")
+        for kind, language in event.statements:
+            self._count("lantern_statements_total", 1, kind, language)
 
     @take.register
     def _(self, event: PolicyChanged) -> None:
@@ -271,9 +276,10 @@ class Meter:
 
     def _take_text(self, text: TextDone) -> None:
         self._count("lantern_texts_total")
+        self._observe(STAGE_SECONDS, text.floor_s, "floor")
         if text.code != OK:
             self._count("lantern_errors_total", 1, text.code)
-            if text.tier:
+            if text.tier and ERROR_TABLE[text.code].http >= 500:
                 self._fall_back("decided_without_scores")
         if text.handling != "none":
             self._count("lantern_over_length_total", 1, text.handling)

@@ -1,4 +1,4 @@
-"""The request flow, transport-neutral: decode, tokenize, window, run, score, decide, encode.
+"""The request flow, transport-neutral: decode, floor, tokenize, window, run, score, decide, encode.
 
 It has three steps: ``prepare`` a raw request into texts with their model inputs, run the inputs, ``finish`` with an
 outcome. ``Pipeline.handle`` takes a batch through all of them at once; ``handlers.scheduler`` runs the inputs of
@@ -10,15 +10,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from handlers.core.answered import Answered
 from handlers.core.caller import Caller
 from handlers.core.errors import (
     DEADLINE_EXCEEDED,
-    INTERNAL,
-    NON_FINITE_SCORES,
     TOO_LONG,
     UNKNOWN_LABEL,
     ErrorKind,
@@ -38,15 +36,24 @@ from handlers.core.events import (
 from handlers.core.lengths import LengthLimits, TokenSpan, count_covered, select_spans
 from handlers.core.manifest import Manifest
 from handlers.core.policy_case import Fault
-from handlers.core.schema import ClassifyRequest, ClassifyResponse, InputReport, ModelReport, Timing
+from handlers.core.schema import (
+    ClassifyRequest,
+    ClassifyResponse,
+    InputReport,
+    ModelReport,
+    Received,
+    Timing,
+    UnreadField,
+)
 from handlers.core.scores import combine_windows, score_labels
 from handlers.core.settings import Settings
+from handlers.core.statements import Statement
 from handlers.core.wire import (
     Outcome,
     RawRequest,
     decode_call,
     entries_outcome,
-    requests_of,
+    refused_outcome,
     single_outcome,
 )
 from handlers.runtime.bundle import Bundle
@@ -54,15 +61,18 @@ from handlers.runtime.executor import Clock, Executor, Row, count_padded
 from handlers.runtime.faults import FaultBarrier
 from handlers.runtime.tokenizer import TokenizedText
 
-_FAULTS: dict[ErrorKind, tuple[Fault, ...]] = {
-    DEADLINE_EXCEEDED: ("model_timeout",),
-    INTERNAL: (),
-    NON_FINITE_SCORES: (),
-}
-"""Errors of ours that leave a text without scores, and what the policy is to know of them."""
+_FAULTS: dict[ErrorKind, tuple[Fault, ...]] = {DEADLINE_EXCEEDED: ("model_timeout",)}
+"""Errors that the policy is to know more of than that there are no scores."""
 
 SPECIAL_TOKENS = 2
 """``<s>`` and ``</s>`` of every model input."""
+
+
+class StatementFinder(Protocol):
+    """What finds explicit statements about ending one's life, without any model."""
+
+    def find(self, text: str) -> tuple[Statement, ...]:
+        """Return the statements in ``text``."""
 
 
 class Decider(Protocol):
@@ -88,10 +98,12 @@ class Text:
     """One text on its way through the stages.
 
     Attributes:
-        request: what was asked.
+        received: what was asked.
         arrived: second of the clock at which its request came.
         path: its place among ``entries``.
         result: ends the stages.
+        statements: what the floor found, whatever becomes of the scores.
+        floor_s: seconds that it took.
         tokens: of the whole text.
         inputs: the token ids of each model input.
         report: which part of the text they are.
@@ -104,10 +116,12 @@ class Text:
         decide_s: seconds that scoring and deciding took.
     """
 
-    request: ClassifyRequest
+    received: Received
     arrived: float
     path: str = ""
     result: ClassifyResponse | LanternError | None = None
+    statements: tuple[Statement, ...] = ()
+    floor_s: float = 0.0
     tokens: int = 0
     inputs: list[list[int]] = field(default_factory=list)
     report: InputReport | None = None
@@ -119,6 +133,11 @@ class Text:
     runs: list[EngineRun] = field(default_factory=list)
     decide_at: float = 0.0
     decide_s: float = 0.0
+
+    @property
+    def request(self) -> ClassifyRequest:
+        """What of ``received`` could be read."""
+        return self.received.request
 
     @property
     def is_run(self) -> bool:
@@ -147,12 +166,16 @@ class Text:
 
 @dataclass(frozen=True)
 class Call:
-    """One raw request: its texts, or why there is none, and whether they came as ``entries``."""
+    """One raw request: its texts, or why there is none, and whether they came as ``entries``.
+
+    ``error``: why it is not answered as a whole.
+    """
 
     items: list[Text | LanternError]
     is_list: bool
     caller: Caller
     arrived: float
+    error: LanternError | None = None
 
     @property
     def texts(self) -> list[Text]:
@@ -167,6 +190,8 @@ class Call:
     def outcome(self) -> Outcome:
         """Return the answer, after all stages."""
         results = [item if isinstance(item, LanternError) else _result(item) for item in self.items]
+        if self.error is not None and self.is_list:
+            return refused_outcome(self.error, results)
         return entries_outcome(results) if self.is_list else single_outcome(results[0])
 
 
@@ -180,6 +205,7 @@ class Pipeline:
         sink: where events go.
         clock: seconds from any origin, monotone.
         decider: decides on every answer; without one ``escalation`` is ``None``.
+        floor: finds explicit statements before anything is run; without one none are found.
 
     Attributes:
         clock: as given.
@@ -197,12 +223,14 @@ class Pipeline:
         sink: EventSink,
         clock: Clock = time.perf_counter,
         decider: Decider | None = None,
+        floor: StatementFinder | None = None,
     ) -> None:
         started = clock()
         manifest = bundle.manifest
         self._settings = settings
         self._sink = sink
         self._decider = decider
+        self._floor = floor
         self.clock = clock
         self._barrier = FaultBarrier(sink)
         self._rules = bundle.label_rules()
@@ -237,11 +265,24 @@ class Pipeline:
         return self.finish(calls)
 
     def prepare(self, raw: RawRequest) -> Call:
-        """Decode one request, and tokenize and window its texts."""
+        """Decode one request, look for explicit statements in its texts, and tokenize and window them."""
         arrived = self.clock()
         call = self._decode(raw, arrived)
+        for text in call.texts:
+            self._look_for_statements(text)
         self._each(call.texts, self._tokenize)
         return call
+
+    def refuse(self, raw: RawRequest, error: LanternError) -> Outcome:
+        """Answer one request with ``error``, and with what to offer the writers of its texts; nothing is run.
+
+        What is wrong with the request itself is told instead.
+        """
+        call = self._decode(raw, self.clock())
+        for text in call.texts:
+            text.result = text.result or error
+            self._look_for_statements(text)
+        return self.finish([replace(call, error=call.error or error)])[0]
 
     def run_sub_batch(self, inputs: Sequence[Sequence[int]]) -> tuple[list[Row | LanternError], float]:
         """Run model inputs together, and return a row of logits or an error for each, and the seconds it took.
@@ -286,14 +327,25 @@ class Pipeline:
         call = self._barrier.attempt(lambda: decode_call(raw))
         if isinstance(call, LanternError):
             return Call([call], False, raw.caller, arrived)
-        requests = requests_of(call)
-        is_list = isinstance(call, list)
-        paths = [f"entries[{index}]" if is_list else "" for index in range(len(requests))]
         items = [
-            one if isinstance(one, LanternError) else Text(one, arrived, path)
-            for one, path in zip(requests, paths, strict=True)
+            one
+            if isinstance(one, LanternError)
+            else Text(one, arrived, f"entries[{index}]" if call.is_list else "", one.error or _of_one_entry(call.error))
+            for index, one in enumerate(call.items)
         ]
-        return Call(items, is_list, raw.caller, arrived)
+        return Call(items, call.is_list, raw.caller, arrived, call.error)
+
+    def _look_for_statements(self, text: Text) -> None:
+        """Apply the floor, to a text that is in error as well. A fault in it is the answer: never a calm one."""
+        if self._floor is None:
+            return
+        started, find = self.clock(), self._floor.find
+        found = self._barrier.attempt(lambda: find(text.request.text))
+        if isinstance(found, LanternError):
+            text.result = text.result or found
+        else:
+            text.statements = found
+        text.floor_s = self.clock() - started
 
     def _tokenize(self, text: Text) -> None:
         started = self.clock()
@@ -343,7 +395,9 @@ class Pipeline:
             run=_milliseconds(text.run_s),
             decide=_milliseconds(text.decide_s),
         )
-        text.result = ClassifyResponse(labels=labels, input=report, model=self._model, timing_ms=timing)
+        text.result = ClassifyResponse(
+            labels=labels, input=report, model=self._model, timing_ms=timing, unread=_unread(text)
+        )
 
     def _escalate_all(self, texts: list[Text], decider: Decider) -> None:
         for text in texts:
@@ -351,7 +405,7 @@ class Pipeline:
         decider.record()
 
     def _escalate(self, text: Text, decider: Decider) -> None:
-        """Decide on an answer, and on a text that a fault of ours has left without one.
+        """Decide on an answer, and on a text that is left without one, whatever the reason.
 
         A decision that fails is a fault of ours as well: the answer is then an error, never one that looks
         as if no help were called for.
@@ -359,7 +413,7 @@ class Pipeline:
         started = self.clock()
         result = text.result
         if isinstance(result, ClassifyResponse):
-            answered = Answered(text.request, self._model, result.labels, result.input)
+            answered = Answered(text.received, self._model, text.statements, result.labels, result.input)
             decided = self._barrier.attempt(lambda: decider.decide(answered))
             text.decide_s += self.clock() - started
             timing = result.timing_ms.model_copy(update={"decide": _milliseconds(text.decide_s)})
@@ -368,9 +422,12 @@ class Pipeline:
                 if isinstance(decided, LanternError)
                 else result.model_copy(update={"escalation": decided, "timing_ms": timing})
             )
-        elif isinstance(result, LanternError) and result.kind in _FAULTS:
-            answered = Answered(text.request, self._model, faults=_FAULTS[result.kind])
+        elif isinstance(result, LanternError):
+            faults = _FAULTS.get(result.kind, ())
+            answered = Answered(text.received, self._model, text.statements, faults=faults)
             decided = self._barrier.attempt(lambda: decider.decide(answered))
+            text.decide_at = text.decide_at or started
+            text.decide_s += self.clock() - started
             text.result = result if isinstance(decided, LanternError) else result.with_escalation(decided)
 
     def _each(self, texts: list[Text], stage: Callable[[Text], None]) -> None:
@@ -405,6 +462,7 @@ class Pipeline:
             scores=_label_scores(result),
             tier=escalation.get("tier", ""),
             uncertain=bool(escalation.get("uncertainty")),
+            floor_s=text.floor_s,
         )
 
     # What is reported and checked at load.
@@ -416,7 +474,7 @@ class Pipeline:
         return sum(lengths), self.clock() - started
 
     def _check_smoke_entries(self, manifest: Manifest) -> None:
-        texts = [Text(ClassifyRequest(text=entry.text), self.clock()) for entry in manifest.smoke]
+        texts = [Text(Received(ClassifyRequest(text=entry.text)), self.clock()) for entry in manifest.smoke]
         self._each(texts, self._tokenize)
         self._run(texts, deadline=float("inf"))
         self._each(texts, self._score)
@@ -485,6 +543,18 @@ def _input_report(text: TokenizedText, spans: list[list[TokenSpan]]) -> InputRep
     )
 
 
+def _of_one_entry(error: LanternError | None) -> LanternError | None:
+    """Return the error of a whole call as that of one of its entries, whose fields are not what it is about."""
+    return None if error is None else LanternError(error.kind, error.message)
+
+
+def _unread(text: Text) -> tuple[UnreadField, ...]:
+    """Return what could not be read beside the text, by the path in the call."""
+    if not text.path:
+        return text.received.unread
+    return tuple(UnreadField(field=f"{text.path}.{one.field}", message=one.message) for one in text.received.unread)
+
+
 def _result(text: Text) -> ClassifyResponse | LanternError:
     result = text.result
     assert result is not None  # every stage has run
@@ -502,6 +572,8 @@ def _request_code(call: Call) -> str:
     results = [item if isinstance(item, LanternError) else _result(item) for item in call.items]
     if not call.is_list:
         return _code(results[0])
+    if call.error is not None:
+        return call.error.kind.code
     faults = (result.kind for result in results if isinstance(result, LanternError) and result.kind.http >= 500)
     return next((kind.code for kind in faults), OK)
 

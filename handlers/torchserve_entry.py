@@ -35,8 +35,9 @@ from handlers.core.events import (
     event_line,
 )
 from handlers.core.settings import Settings, parse_settings
-from handlers.core.wire import JSON, PLAIN_TEXT, Outcome, RawRequest, error_outcome
+from handlers.core.wire import JSON, PLAIN_TEXT, Outcome, RawRequest
 from handlers.escalation import Escalation
+from handlers.floor.matcher import load_floor
 from handlers.gate import Gate
 from handlers.metrics import Kind, Meter
 from handlers.pipeline import Pipeline, ServedModel
@@ -125,9 +126,8 @@ class SentimentHandler:
         return {}
 
     def _refuse(self, row: dict[str, Any], context: Any, index: int) -> Outcome:
-        caller, now = _raw_request(row, context, index).caller, self._pipeline.clock()
-        self._report(RequestDone(caller, DRAINING.code, now, now, refused=(DRAINING.code,)))
-        return error_outcome(LanternError(DRAINING, "this replica is stopping; send the request to another one"))
+        error = LanternError(DRAINING, "this replica is stopping; send the request to another one")
+        return self._pipeline.refuse(_raw_request(row, context, index), error)
 
     def _collect(self, keys: set[str], *, wait: bool) -> dict[str, Outcome]:
         outcomes = self._scheduler.collect(self._turns.seconds if wait else 0.0)
@@ -145,7 +145,8 @@ class SentimentHandler:
         served_as = ServedModel(model["modelName"], str(model["modelVersion"]))
         settings = _settings(context.model_yaml_config)
         escalation = Escalation(settings, bundle.label_rules(), self._report)
-        pipeline = Pipeline(bundle, settings, served_as, self._report, decider=escalation)
+        floor = load_floor(Path(settings.phrases)) if settings.phrases else load_floor()
+        pipeline = Pipeline(bundle, settings, served_as, self._report, decider=escalation, floor=floor)
         return pipeline, Scheduler(pipeline, settings)
 
     def _report(self, event: Event) -> None:

@@ -22,7 +22,6 @@ _MESSAGES: Final = {
     "invalid_request": "this field is not known",
     "invalid_text": "the text is empty",
     "unknown_label": "a label that this model does not have; it has anxious, depressed, neutral, stressed",
-    "unknown_locale": "not a locale such as en or en-GB (language, optional script, optional region)",
     "unknown_model": "no such path or model at this gateway",
     "too_long": "the text has 5120 tokens, more than 4094",
     "unsupported_media_type": "send application/json, or text/plain for the text alone, in UTF-8 (Content-Type)",
@@ -39,7 +38,6 @@ _FIELDS: Final = {
     "invalid_request": "options.overlength",
     "invalid_text": "text",
     "unknown_label": "context.history[0].scores",
-    "unknown_locale": "locale",
     "too_long": "options.over_length",
 }
 

@@ -17,6 +17,7 @@ from handlers.core.policy_model import Done, Tier
 from handlers.core.policy_reading import Reason
 from handlers.core.policy_reading import Status as ActionStatus
 from handlers.core.schema import MAX_ENTRIES, ClassifyRequest, ClassifyResponse
+from handlers.core.statements import StatementKind, StatementLanguage
 from server.health import Status as HealthStatus
 
 KINDS: Final[dict[str, ErrorKind]] = {error.kind.code: error.kind for error in GATEWAY_ERRORS} | ERROR_TABLE
@@ -54,10 +55,23 @@ class Action(BaseModel):
     url: str = ""
 
 
+class StatementPlace(BaseModel):
+    """An explicit statement about ending one's life: its kind, the language of the phrase, and where it stands.
+
+    ``start_char`` and ``end_char`` count Unicode code points of the text, end exclusive.
+    """
+
+    start_char: int
+    end_char: int
+    kind: StatementKind
+    language: StatementLanguage
+
+
 class Escalation(BaseModel):
     """The response that the policy calls for; never a statement about the person.
 
-    ``active`` is to be handed back as ``context.active`` with the writer's next text.
+    ``active`` and ``care_until``, an RFC 3339 time, are to be handed back as ``context.active`` and
+    ``context.care_until`` with the writer's next text. ``statements`` holds the first 64 explicit statements.
     """
 
     tier: Tier
@@ -67,6 +81,8 @@ class Escalation(BaseModel):
     uncertainty: list[str]
     flags: list[str]
     active: list[str]
+    care_until: str | None
+    statements: list[StatementPlace]
     decision_id: str
     policy: PolicyReport
 
@@ -85,26 +101,30 @@ class ErrorBody(BaseModel):
     field: str | None
 
 
+class EntryError(BaseModel):
+    """What went wrong with one of several texts; ``status`` is what it would have been alone."""
+
+    error: ErrorBody
+    escalation: Escalation | None = None
+    status: Annotated[int, Field(json_schema_extra={"enum": list[Any](sorted({k.http for k in KINDS.values()}))})]
+
+
 class Error(BaseModel):
     """Every error of Lantern and of its gateway.
 
-    ``escalation`` is there where a fault of the service took the scores: what to offer the writer all the same.
+    ``escalation`` is there wherever the text could be read: what to offer the writer all the same. ``results`` is
+    there where a call with ``entries`` fails as a whole: the same for each of its texts.
     """
 
     error: ErrorBody
     escalation: Escalation | None = None
+    results: list[EntryError] = []
 
 
 class EntryAnswer(Answer):
     """The answer for one of several texts."""
 
     status: Literal[200]
-
-
-class EntryError(Error):
-    """What went wrong with one of several texts; ``status`` is what it would have been alone."""
-
-    status: Annotated[int, Field(json_schema_extra={"enum": list[Any](sorted({k.http for k in KINDS.values()}))})]
 
 
 class Results(BaseModel):
@@ -130,10 +150,10 @@ class Health(BaseModel):
 
 _LEFT_OUT: Final[dict[str, tuple[str, ...]]] = {
     "Action": ("items", "url"),
-    "Answer": (),
-    "EntryAnswer": (),
+    "Answer": ("unread",),
+    "EntryAnswer": ("unread",),
     "EntryError": ("escalation",),
-    "Error": ("escalation",),
+    "Error": ("escalation", "results"),
     "LabelScore": ("logit",),
     "Timing": (),
 }

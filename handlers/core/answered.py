@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from handlers.core.policy_case import Fault
-from handlers.core.schema import ClassifyRequest, InputReport, LabelScore, ModelReport
+from handlers.core.schema import InputReport, LabelScore, ModelReport, Received
+from handlers.core.statements import Statement
 
 
 @dataclass(frozen=True)
@@ -13,15 +14,17 @@ class Answered:
     """A request and its scores.
 
     Attributes:
-        request: as it came.
+        received: as it came.
+        statements: what the floor found in its text.
         model: that scored it, or should have.
         labels: the scores; none where a fault took them, and every signal is then missing.
         input: what of the text was scored; ``None`` where nothing was.
         faults: what the host knows to be wrong.
     """
 
-    request: ClassifyRequest
+    received: Received
     model: ModelReport
+    statements: tuple[Statement, ...] = ()
     labels: tuple[LabelScore, ...] = ()
     input: InputReport | None = None
     faults: tuple[Fault, ...] = ()

@@ -25,6 +25,9 @@ from handlers.core.schema import field_name
 GENESIS: Final = "0" * 64
 """``prev_hash`` of the header of a chain's first file: nothing was before it."""
 
+_ADDED_LATER: Final = frozenset({"flags", "statement", "care_until"})
+"""Fields that a record may lack: those of before there was a floor do."""
+
 MAX_LINE_BYTES: Final = 1 << 20
 """More than the longest line of a record file, as the lists of a record are bounded; what is longer is none of ours."""
 
@@ -101,6 +104,13 @@ class ActionTaken(_Frozen):
     url: Url | None = None
 
 
+class StatementUsed(_Frozen):
+    """What the floor found: kinds and languages, never where and never in which words."""
+
+    kinds: Annotated[tuple[Name, ...], Field(strict=False, max_length=16)]
+    languages: Annotated[tuple[Name, ...], Field(strict=False, max_length=64)]
+
+
 class DecisionFacts(_Frozen):
     """What a record says of a decision; its place in the chain is the writer's to give.
 
@@ -114,6 +124,7 @@ class DecisionFacts(_Frozen):
         consent: state of each scope at ``time``.
         tier_before: what the rules found before models were capped; ``None`` where the caller does not tell.
         lines_shown: ids in the crisis-line directory.
+        flags, statement, care_until: not in records of before there was a floor.
     """
 
     decision_id: Name
@@ -136,6 +147,9 @@ class DecisionFacts(_Frozen):
     uncertainty: Annotated[tuple[Name, ...], Field(strict=False, max_length=128)]
     actions: Annotated[tuple[ActionTaken, ...], Field(strict=False, max_length=32)]
     lines_shown: Annotated[tuple[Name, ...], Field(strict=False, max_length=128)]
+    flags: Annotated[tuple[Name, ...], Field(strict=False, max_length=128)] = ()
+    statement: StatementUsed | None = None
+    care_until: Instant | None = None
 
     @model_validator(mode="after")
     def _key_named(self) -> Self:
@@ -208,7 +222,7 @@ def parse_line(line: bytes) -> ChainLine:
         parsed = _model_of(fields).model_validate(fields)
     except ValidationError as error:
         raise ValueError(_first_complaint(error)) from None
-    if encode_line(parsed) != line:
+    if canonical_json(parsed.model_dump(exclude=set(_ADDED_LATER.difference(fields)))) != line:
         raise ValueError("this is a valid record, but not written as records are (canonical JSON)")
     return parsed
 

@@ -35,7 +35,6 @@ INVALID_JSON: Final = ErrorKind("invalid_json", 400, "INVALID_ARGUMENT")
 INVALID_REQUEST: Final = ErrorKind("invalid_request", 400, "INVALID_ARGUMENT")
 INVALID_TEXT: Final = ErrorKind("invalid_text", 400, "INVALID_ARGUMENT")
 UNKNOWN_LABEL: Final = ErrorKind("unknown_label", 400, "INVALID_ARGUMENT")
-UNKNOWN_LOCALE: Final = ErrorKind("unknown_locale", 400, "INVALID_ARGUMENT")
 UNKNOWN_MODEL: Final = ErrorKind("unknown_model", 404, "NOT_FOUND")
 TOO_LONG: Final = ErrorKind("too_long", 413, "OUT_OF_RANGE")
 UNSUPPORTED_MEDIA_TYPE: Final = ErrorKind("unsupported_media_type", 415, "INVALID_ARGUMENT")
@@ -53,7 +52,6 @@ ERROR_TABLE: Final[dict[str, ErrorKind]] = {
         INVALID_REQUEST,
         INVALID_TEXT,
         UNKNOWN_LABEL,
-        UNKNOWN_LOCALE,
         UNKNOWN_MODEL,
         TOO_LONG,
         UNSUPPORTED_MEDIA_TYPE,
@@ -83,7 +81,7 @@ class LanternError(Exception):
         kind: the row of ``ERROR_TABLE``.
         message: what happened and what to do, without any of the caller's text.
         field: path of the offending field, such as ``entries[3].options.over_length``.
-        escalation: what to offer the writer although there is no answer; where a fault of ours took the scores.
+        escalation: what to offer the writer although there is no answer; there wherever the text could be read.
     """
 
     def __init__(

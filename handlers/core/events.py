@@ -83,6 +83,7 @@ class TextDone:
         tokenized_at: when it could have been run.
         runs: what it was run in.
         decide_at: when it was scored.
+        floor_s: for which explicit statements were looked for.
         tier: of the decision; empty where nothing was decided.
         uncertain: whether the decision was.
     """
@@ -100,6 +101,7 @@ class TextDone:
     scores: tuple[LabelScored, ...]
     tier: str
     uncertain: bool
+    floor_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -133,11 +135,15 @@ class Fault:
 
 @dataclass(frozen=True)
 class Decided:
-    """One decision: its tier, its actions as ``(action, status, reason)``, each once, and whether it was uncertain."""
+    """One decision: its tier, its actions as ``(action, status, reason)``, each once, and whether it was uncertain.
+
+    ``statements``: kinds and languages of what the floor found, as pairs, each once.
+    """
 
     tier: str
     actions: tuple[tuple[str, str, str], ...]
     uncertain: bool
+    statements: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)

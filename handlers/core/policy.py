@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from handlers.core.directory import Directory, ShownLine
@@ -74,6 +74,7 @@ class Decision:
         rules_fired: ids of ``policy_rules``, in its order.
         uncertainty, flags: ids of the rules that say what is not known, and what to tell the person.
         active: labels that are active; to be handed back as ``context.active`` with the next entry.
+        care_until: RFC 3339, until when crisis lines are shown; to be handed back as ``context.care_until``.
     """
 
     id: str | None
@@ -84,6 +85,7 @@ class Decision:
     uncertainty: tuple[str, ...]
     flags: tuple[str, ...]
     active: tuple[str, ...]
+    care_until: str | None = None
 
     def fields(self) -> dict[str, Any]:
         """Return the decision as JSON fields."""
@@ -96,6 +98,7 @@ class Decision:
             "uncertainty": list(self.uncertainty),
             "flags": list(self.flags),
             "active": list(self.active),
+            "care_until": self.care_until,
         }
 
     def encode(self) -> str:
@@ -117,13 +120,15 @@ class Fired:
 class Trace:
     """A decision and how it came about.
 
-    ``tier_before`` is what the rules found before models were capped at their ``max_tier``.
+    ``tier_before`` is what the rules found before models were capped at their ``max_tier``, ``readers_tier`` what the
+    models call for on this entry's own scores.
     """
 
     decision: Decision
     reading: Reading
     findings: tuple[Finding, ...]
     tier_before: Tier
+    readers_tier: Tier
     uncertainty: tuple[Fired, ...]
     flags: tuple[Fired, ...]
     gates: tuple[Fired, ...]
@@ -143,8 +148,10 @@ def trace(case: Case, policy: Policy, directory: Directory, catalogue: Catalogue
     uncertainty = _uncertainty(reading, tier)
     flags = tuple(Fired(rule.id, why) for rule in FLAG_RULES if (why := rule.check(reading)) is not None)
     everything_uncertain = any(fired.rule not in NOT_GLOBAL for fired in uncertainty)
-    situation = Situation(reading, tier, everything_uncertain)
-    names = actions_of(policy, tier, bool(uncertainty), everything_uncertain)
+    readers_tier = highest([finding.tier for finding in findings if finding.basis == "entry"])
+    situation = Situation(reading, tier, everything_uncertain, readers_tier)
+    flagged = tuple(fired.rule for fired in flags)
+    names = actions_of(policy, tier, flagged, bool(uncertainty), everything_uncertain)
     gates = tuple(fired for action in names if (fired := _first_gate(situation, action)) is not None)
     actions = _actions(names, gates, reading, findings, catalogue)
     lines = _lines(case, policy, directory) if "show_crisis_lines" in names else ()
@@ -158,11 +165,12 @@ def trace(case: Case, policy: Policy, directory: Directory, catalogue: Catalogue
         lines=lines,
         rules_fired=_in_order([*findings, *uncertainty, *flags, *gates, *line_rules]),
         uncertainty=tuple(fired.rule for fired in uncertainty),
-        flags=tuple(fired.rule for fired in flags),
+        flags=flagged,
         active=_active_next(reading),
+        care_until=_care_until(reading, flagged),
     )
     tier_before = highest([finding.uncapped for finding in findings])
-    return Trace(decision, reading, findings, tier_before, uncertainty, flags, gates, line_rules)
+    return Trace(decision, reading, findings, tier_before, readers_tier, uncertainty, flags, gates, line_rules)
 
 
 def _uncertainty(reading: Reading, tier: Tier) -> tuple[Fired, ...]:
@@ -232,6 +240,21 @@ def _active_next(reading: Reading) -> tuple[str, ...]:
         return reading.active
     before = reading.case.context.active
     return tuple(name for name, label in reading.labels.items() if label.kind != "neutral" and name in before)
+
+
+def _care_until(reading: Reading, flags: Collection[str]) -> str | None:
+    """Return until when crisis lines are shown: some days from a crisis of this entry on, else as it was.
+
+    Counted from the later clock; without any clock nothing can be counted.
+    """
+    context = reading.case.context
+    labels = reading.labels
+    is_crisis = reading.case.statement is not None or any(
+        labels[name].kind == "crisis" and score >= labels[name].on for name, score in reading.scores.items()
+    )
+    if is_crisis and reading.clocks:
+        return _rfc3339(max(reading.clocks) + timedelta(days=reading.policy.care.days))
+    return _rfc3339(context.care_until) if context.care_until is not None and "in_care" in flags else None
 
 
 def _in_order(fired: Sequence[Finding | Fired]) -> tuple[str, ...]:

@@ -19,10 +19,12 @@ from handlers.core.schema import (
     Identifier,
     LastAction,
     Now,
+    Time,
     field_name,
     field_path,
     message_of,
 )
+from handlers.core.statements import StatementKind, StatementLanguage
 
 Fault = Literal["unsupported_language", "model_timeout", "stale_model"]
 
@@ -46,11 +48,20 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, hide_input_in_errors=True)
 
 
+class StatementFound(_Strict):
+    """What the floor found in the text: kinds and languages, never words and never a score."""
+
+    kinds: Annotated[tuple[StatementKind, ...], Field(strict=False, min_length=1)]
+    languages: Annotated[tuple[StatementLanguage, ...], Field(strict=False)] = ()
+
+
 class CaseContext(_Strict):
     """What the application knows; whatever is left out is not known.
 
     Attributes:
         now: time of the decision, with the person's own offset from UTC: quiet hours are read from it.
+        host_now: what the host's clock said; the end of ``care_until`` is counted from the later of both.
+        care_until: as the last decision returned it; until then crisis lines are shown.
         country: ISO 3166-1 alpha-2.
         language: of the text, ISO 639 or a locale.
         locale: of the person, for what is shown to them; ``language`` where it is left out.
@@ -59,11 +70,15 @@ class CaseContext(_Strict):
         history: scores of earlier entries; read only with consent to ``use_history``.
         last_actions: what was carried out before.
         confirmation: of a proposed action.
+        history_cut: whether there were more earlier entries than are read.
+        unread: fields of the request that could not be read and so count as not known.
         tokens, tokens_scored: of the text.
         faults: what the host knows to be wrong with the scores.
     """
 
     now: Now | None = None
+    host_now: Now | None = None
+    care_until: Time | None = None
     country: Annotated[str, Field(pattern=r"^[A-Z]{2}$")] | None = None
     language: Annotated[str, Field(pattern=r"^[A-Za-z]{2,3}([-_][A-Za-z0-9]{1,8})*$")] | None = None
     locale: Annotated[str, Field(pattern=r"^[A-Za-z]{2,3}([-_][A-Za-z0-9]{1,8})*$")] | None = None
@@ -74,6 +89,8 @@ class CaseContext(_Strict):
     history: tuple[HistoryEntry, ...] = Field(default=(), strict=False)
     last_actions: tuple[LastAction, ...] = Field(default=(), strict=False)
     confirmation: Confirmation | None = None
+    history_cut: bool = False
+    unread: Names = ()
     tokens: Count | None = None
     tokens_scored: Count | None = None
     faults: Annotated[tuple[Fault, ...], Field(strict=False)] = ()
@@ -87,6 +104,7 @@ class Case(_Strict):
         entry_id: of the entry, as in ``history`` and ``confirmation``.
         signals: calibrated scores by label, 0 to 1; ``None``, NaN and infinity are non-finite.
         expected_signals: labels that there must be a score for.
+        statement: what the floor found in the text; ``None`` where it found nothing.
         consent: by scope; what is left out is not granted.
         context: what the application knows.
     """
@@ -95,6 +113,7 @@ class Case(_Strict):
     entry_id: Identifier | None = None
     signals: dict[Identifier, Signal]
     expected_signals: Names = ()
+    statement: StatementFound | None = None
     consent: Consent = Consent()
     context: CaseContext = CaseContext()
 

@@ -67,7 +67,7 @@ def consent_state(given: bool | TimedConsent, now: datetime | None) -> ConsentSt
 def confirmation(situation: Situation, action: Action) -> Outcome | None:
     """The action waits until somebody who may confirm it has confirmed this very entry.
 
-    A minor's notices wait for a human reviewer. An age that is not known is not taken for a minor's.
+    A minor's notices wait for a human reviewer, and so do those of a person whose age is not known.
     """
     reading = situation.reading
     accepted = confirmers(reading.policy, action, reading.case.context.age_band)
@@ -81,7 +81,12 @@ def confirmers(policy: Policy, action: Action, age_band: str | None) -> tuple[Co
     needs = getattr(policy.actions, action)
     if not isinstance(needs, TherapistPolicy | ContactPolicy):
         return ()
-    return needs.confirmed_by.minor if age_band == "minor" else needs.confirmed_by.adult
+    return needs.confirmed_by.adult if age_band == "adult" else needs.confirmed_by.minor
+
+
+def is_confirmed_by_human(given: Confirmation | None, entry_id: str | None, action: Action) -> bool:
+    """Say whether a human reviewer has confirmed this very action for this very entry."""
+    return is_confirmed(given, entry_id, ("human",)) and given is not None and given.action == action
 
 
 def is_confirmed(given: Confirmation | None, entry_id: str | None, accepted: Sequence[Confirmer]) -> bool:

@@ -19,6 +19,7 @@ def explain(trace: Trace, loaded: LoadedPolicy) -> str:
         line
         for part in (
             _title(trace, loaded),
+            _statement(trace),
             _scores(trace),
             _tier(trace),
             _named("NOT KNOWN", trace.uncertainty),
@@ -49,6 +50,15 @@ def _scores(trace: Trace) -> Iterator[str]:
         yield from _wrap(f"{label.kind}: {thresholds}; reaches {reading.caps[name]} at most", "      ", "      ")
 
 
+def _statement(trace: Trace) -> Iterator[str]:
+    found = trace.reading.case.statement
+    if found is None:
+        return
+    yield from _heading("EXPLICIT STATEMENT")
+    yield from _wrap(f"{', '.join(found.kinds)}; in {', '.join(found.languages) or 'a language not given'}", "  ", "  ")
+    yield from _wrap(f"called for by the scores alone: {trace.readers_tier}", "  ", "      ")
+
+
 def _tier(trace: Trace) -> Iterator[str]:
     yield from _heading("TIER")
     yield from _wrap(trace.decision.tier, "  ", "  ")
@@ -56,6 +66,8 @@ def _tier(trace: Trace) -> Iterator[str]:
         capped = "" if finding.tier == finding.uncapped else f", capped from {finding.uncapped} by max_tier"
         yield from _wrap(f"{finding.rule} -> {finding.tier}{capped}", "  ", "      ")
         yield from _wrap(finding.why, "      ", "      ")
+    if trace.decision.care_until is not None:
+        yield from _wrap(f"crisis lines stay in sight until {trace.decision.care_until}", "  ", "      ")
     if not trace.findings:
         yield from _wrap("no rule found a reason for a tier", "  ", "      ")
 

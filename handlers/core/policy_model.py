@@ -129,6 +129,12 @@ class CumulativePolicy(_Frozen):
     days: Annotated[int, Field(ge=1, le=366)] = 14
 
 
+class CarePolicy(_Frozen):
+    """After a crisis: for how many days crisis lines stay in sight, whatever the scores of later entries."""
+
+    days: Annotated[int, Field(ge=1, le=366)] = 7
+
+
 class TierActions(_Frozen):
     """The actions of each tier, in order."""
 
@@ -227,6 +233,7 @@ class Policy(_Frozen):
         models: what gives signals, and how far each may reach.
         labels: thresholds of every signal.
         overlap, cumulative: rules over several labels and several entries.
+        care: what stays in sight after a crisis.
         tiers: actions of each tier.
         actions: what each action needs.
         quiet_hours: leave out to have none.
@@ -244,6 +251,7 @@ class Policy(_Frozen):
     labels: Annotated[dict[Name, LabelPolicy], Field(min_length=1)]
     overlap: OverlapPolicy
     cumulative: CumulativePolicy
+    care: CarePolicy = CarePolicy()
     tiers: TierActions
     actions: ActionPolicies
     quiet_hours: QuietHours | None = None

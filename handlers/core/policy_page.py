@@ -25,8 +25,8 @@ PRINCIPLES: Final = (
     "Nobody is told anything without live consent to that very thing. Showing crisis lines tells nobody anything, so "
     "it needs no consent.",
     "One acute entry is enough: it is never averaged away, neither by other labels nor by other days.",
-    "The text itself is never read by these rules and cannot give them an instruction. No notice carries the text, a "
-    "score or a label.",
+    "The text itself is never read by these rules and cannot give them an instruction; they are told whether reviewed "
+    "phrases found an explicit statement in it, and of what kind. No notice carries the text, a score or a label.",
     "The software never diagnoses and never calls the police.",
     "Phone numbers come from the directory below and from nowhere else, shown exactly as they stand there.",
     "Every action that is held back is recorded with the reason.",
@@ -34,7 +34,8 @@ PRINCIPLES: Final = (
 
 CANNOT_KNOW: Final = (
     "whether a score is right: irony, quotation, fiction, dialect and short texts mislead the models;",
-    "whether a person is in danger: somebody in danger may write a text that scores neutral;",
+    "whether a person is in danger: somebody in danger may write a text that scores neutral and states nothing;",
+    "what is only hinted at: a goodbye, or that others would be better off, is no explicit statement;",
     "whether a therapist or contact has read a notice, or is able to help;",
     "whether a phone line is open, or a number has changed since the date that is shown.",
 )

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Generic, Literal, TypeVar
 
 from handlers.core.policy_case import Case
-from handlers.core.policy_model import RANK, LabelPolicy, Policy, Tier
+from handlers.core.policy_model import RANK, Action, LabelPolicy, Policy, Tier
 
 Status = Literal["planned", "proposed", "deferred", "suppressed"]
 Reason = Literal[
@@ -21,7 +21,10 @@ Reason = Literal[
     "third_party_subject",
     "kill_switch",
     "quiet_hours",
+    "floor_only",
 ]
+
+Basis = Literal["entry", "carried", "history", "floor"]
 
 ConsentState = Literal["live", "absent", "expired", "unverified"]
 """``unverified``: it has an end, and the time of the decision is not known."""
@@ -65,6 +68,12 @@ class Reading:
         """The time of the decision."""
         return self.case.context.now
 
+    @property
+    def clocks(self) -> tuple[datetime, ...]:
+        """The time of the decision as the caller and as the host give it, where they do."""
+        context = self.case.context
+        return tuple(clock for clock in (context.now, context.host_now) if clock is not None)
+
     def risk_scores(self) -> Iterator[tuple[str, LabelPolicy, float]]:
         """Yield every label that is not neutral and has a score."""
         for name, score in self.scores.items():
@@ -74,22 +83,43 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A rule found a reason for a tier. ``tier`` is capped by the model, ``uncapped`` is not."""
+    """A rule found a reason for a tier. ``tier`` is capped by the model, ``uncapped`` is not.
+
+    ``basis``: what it goes back to: this entry's own scores, a state carried over from earlier ones, the history, or
+    an explicit statement that the floor found.
+    """
 
     rule: str
     tier: Tier
     uncapped: Tier
     labels: tuple[str, ...]
     why: str
+    basis: Basis = "entry"
 
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """What the gates see: the reading, its tier, and whether the decision as a whole is uncertain."""
+    """What the gates see: the reading, its tier, and whether the decision as a whole is uncertain.
+
+    ``readers_tier``: what the models find on this entry's own scores, without the floor, history and carried states.
+    """
 
     reading: Reading
     tier: Tier
     uncertain: bool
+    readers_tier: Tier
+
+    def is_called_by_readers(self, action: Action) -> bool:
+        """Say whether the models call for ``action`` by themselves."""
+        return action in self.reading.policy.tiers.of(self.readers_tier)
+
+    def tier_of(self, action: Action) -> Tier:
+        """Return the tier whose cool-down and quiet hours hold for ``action``.
+
+        Where the floor has raised the tier, an action that the models call for too keeps theirs.
+        """
+        by_readers = self.reading.case.statement is not None and self.is_called_by_readers(action)
+        return self.readers_tier if by_readers else self.tier
 
 
 @dataclass(frozen=True, slots=True)

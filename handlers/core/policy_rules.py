@@ -16,15 +16,15 @@ A decision walks through the lists in this order:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
 from handlers.core.directory import ShownLine
 from handlers.core.policy_case import Case
-from handlers.core.policy_consent import confirmation, consent, scope_of, scope_state
+from handlers.core.policy_consent import confirmation, consent, is_confirmed_by_human, scope_of, scope_state
 from handlers.core.policy_model import ACTIONS, RANK, THIRD_PARTY, Action, LabelPolicy, Policy, QuietHours, Tier
-from handlers.core.policy_reading import Finding, Outcome, Reading, Rule, Situation, is_unsupported, lower
+from handlers.core.policy_reading import Basis, Finding, Outcome, Reading, Rule, Situation, is_unsupported, lower
 from handlers.core.schema import LastAction
 
 # 1. What raises a tier. Each rule yields findings; a higher score can only add to them.
@@ -32,8 +32,18 @@ from handlers.core.schema import LastAction
 TierCheck = Callable[[Reading], Iterator[Finding]]
 
 
-def _find(reading: Reading, rule: str, tier: Tier, label: str, why: str) -> Finding:
-    return Finding(rule, lower(tier, reading.caps[label]), tier, (label,), why)
+def _find(reading: Reading, rule: str, tier: Tier, label: str, why: str, basis: Basis = "entry") -> Finding:
+    return Finding(rule, lower(tier, reading.caps[label]), tier, (label,), why, basis)
+
+
+def statement_floor(reading: Reading) -> Iterator[Finding]:
+    """An explicit statement in the text gives ``crisis``. No cap applies, as no model has read it."""
+    found = reading.case.statement
+    if found is not None:
+        languages = f" ({', '.join(found.languages)})" if found.languages else ""
+        yield Finding(
+            "statement_floor", "crisis", "crisis", (), f"the text states {', '.join(found.kinds)}{languages}", "floor"
+        )
 
 
 def label_active(reading: Reading) -> Iterator[Finding]:
@@ -50,7 +60,9 @@ def _active(reading: Reading, rule: str, kind: str, tier: Tier) -> Iterator[Find
     for name in reading.active:
         label = reading.labels[name]
         if label.kind == kind:
-            yield _find(reading, rule, tier, name, _active_words(name, label, reading.scores.get(name)))
+            score = reading.scores.get(name)
+            basis: Basis = "entry" if score is not None and score >= label.on else "carried"
+            yield _find(reading, rule, tier, name, _active_words(name, label, score), basis)
 
 
 def _active_words(name: str, label: LabelPolicy, score: float | None) -> str:
@@ -113,10 +125,16 @@ def cumulative(reading: Reading) -> Iterator[Finding]:
             entries.add(case.entry_id)
         if len(entries) >= rule.entries:
             why = f"{name} >= off {label.off} in {len(entries)} entries >= {rule.entries} within {rule.days} days"
-            yield _find(reading, "cumulative", "professional", name, why)
+            yield _find(reading, "cumulative", "professional", name, why, "history")
 
 
 TIER_RULES: Final[tuple[Rule[TierCheck], ...]] = (
+    Rule(
+        "statement_floor",
+        "The text says in so many words that the writer wishes to die, means or has tried to end their life, or hurts "
+        "themselves: crisis at least, whatever the scores say.",
+        statement_floor,
+    ),
     Rule("label_active", "A risk label that is active gives self_help.", label_active),
     Rule("label_acute", "A risk label at or above its acute_on gives professional.", label_acute),
     Rule(
@@ -259,6 +277,44 @@ NOT_GLOBAL: Final = frozenset({"unverified_consent"})
 FlagCheck = Callable[[Reading], str | None]
 
 
+def explicit_statement(reading: Reading) -> str | None:
+    """The text makes an explicit statement; where in it, the caller is told beside the decision."""
+    found = reading.case.statement
+    return None if found is None else f"kinds: {', '.join(found.kinds)}"
+
+
+def near_crisis(reading: Reading) -> str | None:
+    """A crisis label is between ``off`` and ``on``: lines and a human review, and nothing else on its account."""
+    near = [
+        f"{name} {score} >= off {label.off}"
+        for name, label, score in reading.risk_scores()
+        if label.kind == "crisis" and label.off <= score < label.on
+    ]
+    return ", ".join(near) or None
+
+
+def in_care(reading: Reading) -> str | None:
+    """An earlier entry was a crisis: lines are shown until ``care_until``, at any tier, and nothing else follows.
+
+    Of two clocks the earlier one counts, and without any the time is not over: lines harm nobody.
+    """
+    until = reading.case.context.care_until
+    if until is None:
+        return None
+    clocks = reading.clocks
+    return f"until {until.isoformat()}" if not clocks or min(clocks) < until else None
+
+
+def history_cut(reading: Reading) -> str | None:
+    """There were more earlier entries than are read: the newest were taken."""
+    return "the newest entries were read" if reading.case.context.history_cut else None
+
+
+def unread_field(reading: Reading) -> str | None:
+    """Something that came with the text could not be read and counts as not known."""
+    return ", ".join(reading.case.context.unread) or None
+
+
 def contradiction(reading: Reading) -> str | None:
     """``neutral`` is on although a risk label is active. It changes nothing else."""
     for name, score in reading.scores.items():
@@ -279,7 +335,30 @@ def unknown_signal(reading: Reading) -> str | None:
     return f"{len(unknown)} not among the labels" if unknown else None
 
 
+def unread_help(reading: Reading) -> str | None:
+    """What could not be read might have called for crisis lines: they are shown."""
+    hidden = [name for name in reading.case.context.unread if name.startswith(_CALLS_FOR_LINES)]
+    return ", ".join(hidden) or None
+
+
+_CALLS_FOR_LINES: Final = ("context.now", "context.care_until", "context.history", "consent.use_history")
+
 FLAG_RULES: Final[tuple[Rule[FlagCheck], ...]] = (
+    Rule(
+        "explicit_statement",
+        "The text states it in so many words: found by reviewed phrases, whatever the models read.",
+        explicit_statement,
+    ),
+    Rule(
+        "near_crisis",
+        "A crisis label is between off and on: crisis lines and a human review, nothing to anybody else.",
+        near_crisis,
+    ),
+    Rule(
+        "in_care",
+        "An entry of the last {p.care.days} days was a crisis: crisis lines are shown, and nothing else follows.",
+        in_care,
+    ),
     Rule("contradiction", "Neutral is on although a risk label is active: flagged, and nothing else.", contradiction),
     Rule(
         "third_party_guidance",
@@ -287,6 +366,14 @@ FLAG_RULES: Final[tuple[Rule[FlagCheck], ...]] = (
         third_party_guidance,
     ),
     Rule("unknown_signal", "A score that the policy does not know is not read.", unknown_signal),
+    Rule("history_cut", "There were more earlier entries than are read: the newest were taken.", history_cut),
+    Rule("unread_field", "A field that could not be read counts as not known; the answer names it.", unread_field),
+    Rule(
+        "unread_help",
+        "The time, the history or the consent to it could not be read, and might have called for crisis lines: they "
+        "are shown.",
+        unread_help,
+    ),
 )
 
 
@@ -333,16 +420,17 @@ def cooldown(situation: Situation, action: Action) -> Outcome | None:
 
     An action of a lower tier does not count against one of a higher tier, where the caller says which it was.
     Without the time, a third-party action is uncertain, and an offer is not held back. A record dated after ``now``
-    (clocks differ) holds back third-party actions alone. At the very end of the time the cool-down is over.
+    (clocks differ) holds back third-party actions alone. At the very end of the time the cool-down is over. A review
+    of an explicit statement has none.
     """
     reading = situation.reading
-    if reading.now is None:
+    if reading.now is None or (action == "request_human_review" and reading.case.statement is not None):
         return None
     span = timedelta(hours=_cool_down_hours(reading.policy, action))
     for last in _last(reading):
         elapsed = reading.now - last.at
         recent = elapsed < span and (elapsed >= timedelta(0) or action in THIRD_PARTY)
-        if recent and _may_cool(reading, last, action, situation.tier):
+        if recent and _may_cool(reading, last, action, situation.tier_of(action)):
             return Outcome("suppressed", "cooldown", f"was carried out {elapsed} ago, cool-down {span}")
     return None
 
@@ -358,6 +446,16 @@ def _cool_down_hours(policy: Policy, action: Action) -> float:
     return hours
 
 
+def floor_only(situation: Situation, action: Action) -> Outcome | None:
+    """The floor alone calls for it: words are no ground to tell anybody, until a human has read them and says so."""
+    case = situation.reading.case
+    if action not in THIRD_PARTY or case.statement is None or situation.is_called_by_readers(action):
+        return None
+    if is_confirmed_by_human(case.context.confirmation, case.entry_id, action):
+        return None
+    return Outcome("suppressed", "floor_only", "no model calls for it, and no human has confirmed it for this entry")
+
+
 def quiet_hours(situation: Situation, action: Action) -> Outcome | None:
     """A notice at ``professional`` waits until the night is over. Crisis is never deferred.
 
@@ -365,7 +463,9 @@ def quiet_hours(situation: Situation, action: Action) -> Outcome | None:
     """
     reading = situation.reading
     quiet = reading.policy.quiet_hours
-    if action != "notify_therapist" or situation.tier != "professional" or quiet is None or reading.now is None:
+    if action != "notify_therapist" or situation.tier_of(action) != "professional":
+        return None
+    if quiet is None or reading.now is None:
         return None
     end = quiet_until(quiet, reading.now)
     return None if end is None else Outcome("deferred", "quiet_hours", f"quiet hours end at {end.isoformat()}", end)
@@ -405,6 +505,12 @@ GATES: Final[tuple[Rule[Gate], ...]] = (
     ),
     Rule("cooldown", "An action that was carried out within its cool-down is suppressed.", cooldown),
     Rule(
+        "floor_only",
+        "An explicit statement alone tells nobody anything: a model must call for the notice as well, or a human "
+        "reviewer confirm it for this very entry.",
+        floor_only,
+    ),
+    Rule(
         "confirmation",
         "An alert of the contact, and every notice about a minor, is only proposed until this very entry is confirmed.",
         confirmation,
@@ -413,15 +519,20 @@ GATES: Final[tuple[Rule[Gate], ...]] = (
 )
 
 
-def actions_of(policy: Policy, tier: Tier, unsure: bool, everything_uncertain: bool) -> tuple[Action, ...]:
+def actions_of(
+    policy: Policy, tier: Tier, flags: Collection[str], unsure: bool, everything_uncertain: bool
+) -> tuple[Action, ...]:
     """Return the actions that a decision is about, in order.
 
-    Uncertainty adds crisis lines and a human review to those of the tier. It also adds the third-party actions: what
-    could have been called for is not known, and a decision says that it was held back.
+    Uncertainty and a score near a crisis add crisis lines and a human review to those of the tier; the time after a
+    crisis, and what could not be read, add lines alone. Uncertainty also adds the third-party actions: what could have
+    been called for is not known, and a decision says that it was held back.
     """
     wanted: set[Action] = set(policy.tiers.of(tier))
-    if unsure:
+    if unsure or "near_crisis" in flags:
         wanted |= {"show_crisis_lines", "request_human_review"}
+    if "in_care" in flags or "unread_help" in flags:
+        wanted.add("show_crisis_lines")
     if everything_uncertain:
         wanted |= set(THIRD_PARTY)
     return tuple(action for action in ACTIONS if action in wanted)

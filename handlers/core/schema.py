@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, Final, Literal
@@ -26,8 +27,8 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
-from handlers.core.errors import INVALID_JSON, INVALID_REQUEST, INVALID_TEXT, UNKNOWN_LOCALE, ErrorKind, LanternError
-from handlers.core.policy_model import Done, Tier
+from handlers.core.errors import INVALID_JSON, INVALID_REQUEST, INVALID_TEXT, ErrorKind, LanternError
+from handlers.core.policy_model import Action, Done, Tier
 
 MAX_ENTRIES: Final = 64
 """Requests in one ``entries`` call."""
@@ -35,10 +36,12 @@ MAX_ENTRIES: Final = 64
 MAX_CONTEXT: Final = 1000
 """Entries of any list in ``context``."""
 
+_ENTRIES_NEEDED: Final = f"entries must be a list of 1 to {MAX_ENTRIES} requests"
 _YEARS: Final = range(2000, 3000)
 _LOCALE = re.compile(r"[a-z]{2,3}(-[A-Z][a-z]{3})?(-([A-Z]{2}|[0-9]{3}))?")
+_COUNTRY = re.compile(r"[A-Z]{2}")
 _FIELD_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
-_FIELD_KINDS: Final[dict[str, ErrorKind]] = {"text": INVALID_TEXT, "locale": UNKNOWN_LOCALE}
+_FIELD_KINDS: Final[dict[str, ErrorKind]] = {"text": INVALID_TEXT}
 
 
 # Where pydantic's words are about Python rather than JSON.
@@ -77,6 +80,12 @@ def _check_locale(value: object) -> object:
     return value
 
 
+def _check_country(value: object) -> object:
+    if isinstance(value, str) and not _COUNTRY.fullmatch(value):
+        raise ValueError("not a country such as GB (ISO 3166-1 alpha-2, in capitals)")
+    return value
+
+
 def _parse_time(value: object) -> object:
     """Take RFC 3339 text, as JSON has no times; everything else is left for the type to refuse."""
     if isinstance(value, str) and "T" in value:
@@ -95,6 +104,7 @@ def _check_year(value: datetime) -> datetime:
 
 Text = Annotated[str, BeforeValidator(_check_text), Field(json_schema_extra={"pattern": r"\S"})]
 Locale = Annotated[str, BeforeValidator(_check_locale), Field(json_schema_extra={"pattern": f"^{_LOCALE.pattern}$"})]
+Country = Annotated[str, BeforeValidator(_check_country), Field(json_schema_extra={"pattern": f"^{_COUNTRY.pattern}$"})]
 Time = Annotated[AwareDatetime, BeforeValidator(_parse_time)]
 Now = Annotated[Time, AfterValidator(_check_year)]
 Identifier = Annotated[str, Field(min_length=1, max_length=256)]
@@ -146,10 +156,14 @@ class LastAction(_Strict):
 
 
 class Confirmation(_Strict):
-    """Who confirmed which entry. Whoever is neither ``human`` nor ``user`` confirms nothing."""
+    """Who confirmed which entry, and which action of it. Whoever is neither ``human`` nor ``user`` confirms nothing.
+
+    What the floor alone calls for needs the ``action`` named.
+    """
 
     entry_id: Identifier
     by: Identifier
+    action: Action | None = None
 
 
 class Context(_Strict):
@@ -163,9 +177,11 @@ class Context(_Strict):
         history: scores of earlier entries; read only with consent to ``use_history``.
         last_actions: what was carried out before.
         confirmation: of a proposed action.
+        care_until: as the last decision returned it; until then crisis lines are shown.
     """
 
     now: Now | None = None
+    care_until: Time | None = None
     age_band: Literal["adult", "minor"] | None = None
     subject: Literal["self", "other"] | None = None
     contact_unsafe: bool = False
@@ -187,12 +203,21 @@ class ClassifyRequest(_Strict):
 
     text: Text
     locale: Locale | None = None
-    country: Annotated[str, Field(pattern=r"^[A-Z]{2}$")] | None = None
+    country: Country | None = None
     entry_id: Identifier | None = None
     subject_id: Identifier | None = None
     consent: Consent = Consent()
     context: Context = Context()
     options: Options = Options()
+
+
+class UnreadField(BaseModel):
+    """A field that came with the text and could not be read: it counts as not known."""
+
+    model_config = ConfigDict(frozen=True)
+
+    field: str
+    message: str
 
 
 class _Out(BaseModel):
@@ -252,7 +277,8 @@ class Timing(_Out):
 class ClassifyResponse(_Out):
     """The answer for one text.
 
-    ``escalation`` is ``None`` only where the pipeline runs without a policy, as in an evaluation.
+    ``escalation`` is ``None`` only where the pipeline runs without a policy, as in an evaluation. ``unread`` names
+    what could not be read beside the text.
     """
 
     labels: tuple[LabelScore, ...]
@@ -260,10 +286,39 @@ class ClassifyResponse(_Out):
     input: InputReport
     model: ModelReport
     timing_ms: Timing
+    unread: tuple[UnreadField, ...] = ()
 
 
-Call = ClassifyRequest | list[ClassifyRequest | LanternError]
-"""A decoded call: one request, or the requests of ``entries``, each valid or in error."""
+@dataclass(frozen=True)
+class Received:
+    """A request as far as it could be read. A text that can be read is never left without help.
+
+    Attributes:
+        request: what could be read; what could not counts as not known.
+        unread: the side fields that could not be read although the request is answered.
+        history_cut: whether older entries of its history were left out, as there are more than ``MAX_CONTEXT``.
+        error: why it is not answered with scores; ``None`` where it is.
+    """
+
+    request: ClassifyRequest
+    unread: tuple[UnreadField, ...] = ()
+    history_cut: bool = False
+    error: LanternError | None = None
+
+
+@dataclass(frozen=True)
+class Call:
+    """A decoded call.
+
+    Attributes:
+        items: its one request, or those of ``entries``; each as far as it could be read, or why it holds no text.
+        is_list: whether they came as ``entries``.
+        error: why the call as a whole is not answered; what to offer the writers of its texts goes beside it.
+    """
+
+    items: tuple[Received | LanternError, ...]
+    is_list: bool = False
+    error: LanternError | None = None
 
 
 def decode_json(payload: bytes) -> object:
@@ -297,44 +352,62 @@ def _unique_keys(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 
 def parse_call(body: object) -> Call:
-    """Validate a decoded body.
-
-    A fault of the call as a whole raises; a fault of one of several ``entries`` stands in that
-    entry's place, so that the others are answered.
+    """Read a decoded body.
 
     Raises:
-        LanternError: ``invalid_request``, ``invalid_text`` or ``unknown_locale``, with the field.
+        LanternError: ``invalid_request`` or ``invalid_text``, with the field, where there is no text at all.
     """
     if not isinstance(body, dict):
         raise LanternError(INVALID_REQUEST, "the body must be a JSON object with a text or a list of entries")
     if "entries" not in body:
-        return parse_request(body)
+        return Call((parse_request(body),))
+    entries = body["entries"]
+    if not isinstance(entries, list) or not entries:
+        raise LanternError(INVALID_REQUEST, _ENTRIES_NEEDED, "entries")
+    items = tuple(_parse_entry(entry, f"entries[{index}]") for index, entry in enumerate(entries[:MAX_ENTRIES]))
+    return Call(items, is_list=True, error=_call_error(body, len(entries)))
+
+
+def _call_error(body: dict[str, object], count: int) -> LanternError | None:
     others = sorted(key for key in body if key != "entries")
     if others:
-        raise LanternError(INVALID_REQUEST, "entries stands alone: put this into each entry", field_name(others[0]))
-    entries = body["entries"]
-    if not isinstance(entries, list) or not 1 <= len(entries) <= MAX_ENTRIES:
-        raise LanternError(INVALID_REQUEST, f"entries must be a list of 1 to {MAX_ENTRIES} requests", "entries")
-    return [_parse_entry(entry, f"entries[{index}]") for index, entry in enumerate(entries)]
+        return LanternError(INVALID_REQUEST, "entries stands alone: put this into each entry", field_name(others[0]))
+    return LanternError(INVALID_REQUEST, _ENTRIES_NEEDED, "entries") if count > MAX_ENTRIES else None
 
 
-def parse_request(body: object) -> ClassifyRequest:
-    """Validate one request.
+def parse_request(body: object) -> Received:
+    """Read one request: its text, and as much of the rest as can be read.
+
+    A locale, country, time, age band, consent or history entry that cannot be read never costs the answer. Anything
+    else that is wrong does, as does a field that is not known; the rest is still read, so that the error can say what
+    to offer.
 
     Raises:
-        LanternError: as ``parse_call``.
+        LanternError: ``invalid_request`` or ``invalid_text``, with the field, where there is no text.
     """
-    try:
-        return ClassifyRequest.model_validate(body)
-    except ValidationError as error:
-        refusal = _first_error(error)
-    # Raised out here: within, it would hold pydantic's exception, which holds those of our validators and, through
-    # their frames, this one and the body: a ring that is never collected, as pydantic's does not show what it holds.
-    raise refusal
+    fields, history_cut = _cut_history(body)
+    unread: dict[str, UnreadField] = {}
+    error: LanternError | None = None
+    while True:
+        request, details = _validate(fields)
+        if request is not None:
+            return Received(request, tuple(unread.values()), history_cut, error)
+        for detail in details:
+            if _place(detail)[:1] in ((), ("text",)):
+                repaired = _repaired(fields)
+                if repaired is None:
+                    raise _error_of(detail)
+                error, fields = error or _error_of(detail), repaired
+            elif detail["type"] != "extra_forbidden" and _is_side_field(_place(detail)):
+                path = _path_of(_place(detail))
+                unread.setdefault(path, UnreadField(field=path, message=message_of(detail)))
+            else:
+                error = error or _error_of(detail)
+        fields = _without(fields, {_place(detail) for detail in details})
 
 
-def parse_text(payload: bytes) -> ClassifyRequest:
-    """Validate a ``text/plain`` body: the text alone, UTF-8.
+def parse_text(payload: bytes) -> Call:
+    """Read a ``text/plain`` body: the text alone, UTF-8.
 
     Raises:
         LanternError: ``invalid_text``.
@@ -343,7 +416,109 @@ def parse_text(payload: bytes) -> ClassifyRequest:
         text = payload.decode("utf-8")
     except UnicodeDecodeError as error:
         raise LanternError(INVALID_TEXT, f"the body is not UTF-8 (byte {error.start})") from None
-    return parse_request({"text": text})
+    return Call((parse_request({"text": text}),))
+
+
+Place = tuple[str | int, ...]
+"""Where in a request something stands: a field, a field of ``consent``, ``context`` or ``options``, or a list item."""
+
+_GROUPS: Final = ("consent", "context", "options")
+
+
+def _validate(fields: object) -> tuple[ClassifyRequest | None, list[ErrorDetails]]:
+    """Return the request, or what is wrong with it.
+
+    Pydantic's exception is gone when this returns: it holds those of our validators and, through their frames, the
+    body: a ring that would never be collected, as pydantic does not show what it holds.
+    """
+    try:
+        return ClassifyRequest.model_validate(fields), []
+    except ValidationError as error:
+        return None, error.errors(include_url=False, include_input=False, include_context=False)
+
+
+def _place(detail: ErrorDetails) -> Place:
+    """Return what to leave out so that the rest can be read."""
+    loc = detail["loc"]
+    if loc[:1] and loc[0] not in _GROUPS:
+        return loc[:1]
+    return loc[:3] if len(loc) > 2 and isinstance(loc[2], int) else loc[:2]
+
+
+def _is_side_field(place: Place) -> bool:
+    match place:
+        case ("locale",) | ("country",) | ("context", "now" | "age_band" | "care_until"):
+            return True
+        case ("context", "history", int()):
+            return True
+        case ("consent", scope):
+            return scope in Consent.model_fields
+    return False
+
+
+def _path_of(place: Place) -> str:
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place).removeprefix(".")
+
+
+def _without(fields: object, places: set[Place]) -> object:
+    """Return ``fields`` without what stands at ``places``, and without keys that are no strings.
+
+    Nothing of ``fields`` is changed. Only a dictionary that never was JSON has other keys, and pydantic says of them
+    where they stand in its own words.
+    """
+    if not isinstance(fields, dict):
+        return fields
+    own = {place[0] for place in places if len(place) == 1} - {"text"}
+    kept = {name: value for name, value in fields.items() if isinstance(name, str) and name not in own}
+    for group in _GROUPS:
+        inner = {place[1:] for place in places if len(place) > 1 and place[0] == group}
+        if inner and isinstance(kept.get(group), dict):
+            kept[group] = _without_inner(kept[group], inner)
+    return kept
+
+
+def _without_inner(fields: dict[str, Any], places: set[Place]) -> dict[str, Any]:
+    own = {place[0] for place in places if len(place) == 1}
+    kept = {name: value for name, value in fields.items() if isinstance(name, str) and name not in own}
+    for name in {place[0] for place in places if len(place) == 2} - own:
+        items = {place[1] for place in places if len(place) == 2 and place[0] == name}
+        kept[str(name)] = [item for index, item in enumerate(kept[str(name)]) if index not in items]
+    return kept
+
+
+def _repaired(fields: object) -> dict[str, Any] | None:
+    """Return a request to decide on: its text without unpaired surrogates, and no keys but those that are known.
+
+    Pydantic reads nothing beside a key that is no Unicode. ``None`` where there is nothing to repair.
+    """
+    text = fields.get("text") if isinstance(fields, dict) else None
+    if not isinstance(fields, dict) or not isinstance(text, str) or not text.strip():
+        return None
+    known = {name: fields[name] for name in ClassifyRequest.model_fields if name in fields}
+    known["text"] = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return None if known == fields else known
+
+
+def _cut_history(body: object) -> tuple[object, bool]:
+    """Leave the newest ``MAX_CONTEXT`` entries of a longer history; those whose time cannot be read are the oldest."""
+    context = body.get("context") if isinstance(body, dict) else None
+    history = context.get("history") if isinstance(context, dict) else None
+    if not isinstance(body, dict) or not isinstance(context, dict) or not isinstance(history, list):
+        return body, False
+    if len(history) <= MAX_CONTEXT:
+        return body, False
+    newest = set(sorted(range(len(history)), key=lambda index: _seconds_of(history[index]))[-MAX_CONTEXT:])
+    kept = [entry for index, entry in enumerate(history) if index in newest]
+    return {**body, "context": {**context, "history": kept}}, True
+
+
+def _seconds_of(entry: object) -> float:
+    at = entry.get("at") if isinstance(entry, dict) else None
+    try:
+        time = _parse_time(at)
+        return time.timestamp() if isinstance(time, datetime) and time.tzinfo is not None else float("-inf")
+    except (ValueError, OverflowError):
+        return float("-inf")
 
 
 def field_name(name: str) -> str:
@@ -356,14 +531,19 @@ def field_name(name: str) -> str:
 
 
 def encode_json(body: BaseModel | dict[str, Any]) -> bytes:
-    """Serialise a response body; a non-finite number is a fault of ours and raises ``ValueError``."""
+    """Serialise a body; a non-finite number is a fault of ours and raises ``ValueError``."""
     fields = body.model_dump(mode="json") if isinstance(body, BaseModel) else body
-    return json.dumps(fields, ensure_ascii=False, allow_nan=False).encode("utf-8")
+    try:
+        return json.dumps(fields, ensure_ascii=False, allow_nan=False).encode("utf-8")
+    except UnicodeEncodeError:  # an unpaired surrogate in a caller's text: JSON can hold it in ASCII alone
+        return json.dumps(fields, allow_nan=False).encode("ascii")
 
 
 def response_fields(response: ClassifyResponse) -> dict[str, Any]:
-    """Return the response as JSON fields; ``logit`` only where it was asked for."""
+    """Return the response as JSON fields; ``logit`` and ``unread`` only where there are any."""
     fields = response.model_dump(mode="json")
+    if not response.unread:
+        del fields["unread"]
     for label in fields["labels"]:
         if label["logit"] is None:
             del label["logit"]
@@ -378,7 +558,7 @@ def error_fields(error: LanternError) -> dict[str, Any]:
     return fields
 
 
-def _parse_entry(entry: object, path: str) -> ClassifyRequest | LanternError:
+def _parse_entry(entry: object, path: str) -> Received | LanternError:
     if not isinstance(entry, dict):
         return LanternError(INVALID_REQUEST, "each entry must be a JSON object", path)
     try:
@@ -387,12 +567,10 @@ def _parse_entry(entry: object, path: str) -> ClassifyRequest | LanternError:
         return error.under(path)
 
 
-def _first_error(error: ValidationError) -> LanternError:
-    """Turn pydantic's first complaint into ours, which quotes no input."""
-    detail = error.errors(include_url=False, include_input=False)[0]
+def _error_of(detail: ErrorDetails) -> LanternError:
+    """Turn one of pydantic's complaints into ours, which quotes no input."""
     path = field_path(detail)
-    kind = _FIELD_KINDS.get(path, INVALID_REQUEST)
-    return LanternError(kind, message_of(detail), path or None)
+    return LanternError(_FIELD_KINDS.get(path, INVALID_REQUEST), message_of(detail), path or None)
 
 
 def message_of(detail: ErrorDetails) -> str:

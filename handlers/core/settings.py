@@ -48,7 +48,8 @@ class Settings(BaseModel):
             ``deadline_exceeded``.
         warm_up: whether to run every length regime once before reporting ready.
         policy: the escalation policy, an absolute path that the platform may mount over; the one in the
-            archive where it is left out. So are ``crisis_lines`` and ``self_help``.
+            archive where it is left out. So are ``crisis_lines``, ``self_help``, and the folder ``phrases`` of the
+            floor.
         policy_reload_s: seconds between looks at the policy file.
         records: file of decision records, ``NAME.jsonl``; without it none are kept.
     """
@@ -71,6 +72,7 @@ class Settings(BaseModel):
     policy_reload_s: Annotated[float, Field(gt=0.0)] = 5.0
     crisis_lines: FilePath = None
     self_help: FilePath = None
+    phrases: FilePath = None
     records: FilePath = None
 
     def budget_on(self, device: str) -> int:

@@ -12,7 +12,6 @@ from handlers.core.caller import NOBODY, Caller
 from handlers.core.errors import UNSUPPORTED_MEDIA_TYPE, LanternError
 from handlers.core.schema import (
     Call,
-    ClassifyRequest,
     ClassifyResponse,
     decode_json,
     encode_json,
@@ -87,15 +86,16 @@ def entries_outcome(results: list[ClassifyResponse | LanternError]) -> Outcome:
     return Outcome(200, encode_json({"results": [_result_fields(result) for result in results]}))
 
 
+def refused_outcome(error: LanternError, results: list[ClassifyResponse | LanternError]) -> Outcome:
+    """Return the answer of a call whose ``entries`` are not answered, with what to offer the writer of each."""
+    fields = {**error_fields(error), "results": [_result_fields(result) for result in results]}
+    return Outcome(error.kind.http, encode_json(fields), error.kind.retryable)
+
+
 def _result_fields(result: ClassifyResponse | LanternError) -> dict[str, Any]:
     if isinstance(result, LanternError):
         return {"status": result.kind.http, **error_fields(result)}
     return {"status": 200, **response_fields(result)}
-
-
-def requests_of(call: Call) -> list[ClassifyRequest | LanternError]:
-    """Return the requests of a call, one or many, each valid or in error."""
-    return list(call) if isinstance(call, list) else [call]
 
 
 def _media_type(header: str) -> tuple[str, str]:

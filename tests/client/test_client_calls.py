@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from client import ClassifyRequest, ClassifyResponse, InvalidRequest, LanternClient, LanternClientError, Unavailable
-from handlers.core.schema import Consent, Context, HistoryEntry, Options, OverLength, TimedConsent, parse_call
+from handlers.core.schema import (
+    Call,
+    Consent,
+    Context,
+    HistoryEntry,
+    Options,
+    OverLength,
+    Received,
+    TimedConsent,
+    parse_call,
+)
 
 if TYPE_CHECKING:
     from tests.client.conftest import Server
@@ -75,7 +85,7 @@ def test_every_field_arrives_as_the_server_reads_it(server: Server, response: di
 
     server.client().classify("Text.", **EVERYTHING)
 
-    assert parse_call(server.seen[0].json) == ClassifyRequest(
+    request = ClassifyRequest(
         text="Text.",
         locale="en-GB",
         country="GB",
@@ -89,6 +99,7 @@ def test_every_field_arrives_as_the_server_reads_it(server: Server, response: di
         ),
         options=Options(return_logits=True, over_length=OverLength.REJECT),
     )
+    assert parse_call(server.seen[0].json) == Call((Received(request),))
 
 
 def test_models_and_fields_are_sent_alike(server: Server, response: dict[str, Any]) -> None:
@@ -141,25 +152,99 @@ def test_a_token_that_no_header_can_hold_is_refused(server: Server, token: str) 
     assert not token or token not in str(caught.value)
 
 
+RING: dict[str, Any] = {"self_help": True}
+RING["self_help"] = RING
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "field"),
     [
         ({"text": "  "}, "invalid_text", "text"),
+        ({"text": ""}, "invalid_text", "text"),
         ({"text": 7}, "invalid_text", "text"),
-        ({"text": "x", "locale": "english"}, "unknown_locale", "locale"),
-        ({"text": "x", "country": "gb"}, "invalid_request", "country"),
-        ({"text": "x", "entry_id": "\ud800"}, "invalid_request", "entry_id"),
-        ({"text": "x", "options": {"over_length": "cut"}}, "invalid_request", "options.over_length"),
-        ({"text": "x", "consent": {"selfhelp": True}}, "invalid_request", "consent.selfhelp"),
+        ({"text": "x", "locale": object()}, "invalid_request", None),
+        ({"text": "x", "country": b"\xff"}, "invalid_request", None),
+        ({"text": "x", "consent": RING}, "invalid_request", None),
+        ({"text": "x", "entry_id": 10**5000}, "invalid_request", None),
     ],
 )
-def test_a_request_that_the_server_would_refuse_is_not_sent(
-    server: Server, arguments: dict[str, Any], code: str, field: str
+def test_what_holds_no_text_or_is_no_json_is_not_sent(
+    server: Server, arguments: dict[str, Any], code: str, field: str | None
 ) -> None:
     with pytest.raises(InvalidRequest) as caught:
         server.client().classify(**arguments)
     assert (caught.value.kind.code, caught.value.field) == (code, field)
+    assert caught.value.__context__ is None
     assert server.seen == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sent"),
+    [
+        ({"entry_id": "\ud800"}, {"entry_id": "\ud800"}),
+        ({"options": {"over_length": "cut"}}, {"options": {"over_length": "cut"}}),
+        ({"consent": {"selfhelp": True}}, {"consent": {"selfhelp": True}}),
+        ({"consent": {None: True}}, {"consent": {"None": True}}),
+        ({"context": {"active": [3]}, "locale": "en-GB"}, {"context": {"active": [3]}, "locale": "en-GB"}),
+    ],
+)
+def test_a_text_is_sent_although_the_server_will_refuse_it_and_its_error_says_what_to_offer(
+    server: Server, arguments: dict[str, Any], sent: dict[str, Any]
+) -> None:
+    offer = {"tier": "none", "lines": [{"id": "gb-samaritans", "dial": "116 123"}]}
+    error = {"code": "invalid_request", "message": "m", "field": "f"}
+    server.say({"json": {"error": error, "escalation": offer}, "http": 400})
+
+    with pytest.raises(InvalidRequest) as caught:
+        server.client().classify("x", **arguments)
+
+    assert server.seen[0].json == {"text": "x", **sent}
+    assert (caught.value.kind.code, caught.value.field, caught.value.escalation) == ("invalid_request", "f", offer)
+
+
+def test_a_text_that_is_no_unicode_is_sent_as_it_is(server: Server) -> None:
+    server.say({"json": {"error": {"code": "invalid_text", "message": "m"}, "escalation": {"tier": "none"}}})
+
+    with pytest.raises(InvalidRequest) as caught:
+        server.client().classify("help \ud83d")
+
+    assert server.seen[0].json == {"text": "help \ud83d"}
+    assert caught.value.escalation == {"tier": "none"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sent"),
+    [
+        ({"locale": "english"}, {"locale": "english"}),
+        ({"country": "gb"}, {"country": "gb"}),
+        ({"consent": {"self_help": 1}}, {"consent": {"self_help": 1}}),
+        ({"context": {"now": "noon", "subject": "self"}}, {"context": {"now": "noon", "subject": "self"}}),
+        (
+            {"context": {"history": [{"entry_id": "e", "scores": {"stressed": float("inf")}}]}},
+            {"context": {"history": [{"entry_id": "e", "scores": {"stressed": None}}]}},
+        ),
+        ({"locale": "english", "options": Options(return_logits=True)}, None),
+    ],
+)
+def test_what_the_server_will_not_read_is_sent_and_the_answer_names_it(
+    server: Server, response: dict[str, Any], arguments: dict[str, Any], sent: dict[str, Any] | None
+) -> None:
+    server.say({"json": {**response, "unread": [{"field": "locale", "message": "not a locale"}]}})
+
+    answer = server.client().classify("x", **arguments)
+
+    assert [one.field for one in answer.unread] == ["locale"]
+    written = {"locale": "english", "options": {"return_logits": True, "over_length": "window"}}
+    assert server.seen[0].json == {"text": "x", **(written if sent is None else sent)}
+
+
+def test_of_a_history_that_is_too_long_the_server_takes_the_newest(server: Server, response: dict[str, Any]) -> None:
+    server.say({"json": response})
+    entry = {"entry_id": "e1", "at": "2026-02-01T14:00:00Z", "scores": {"stressed": 0.5}}
+
+    server.client().classify("x", context={"history": [entry] * 1001})
+
+    assert server.seen[0].json == {"text": "x", "context": {"history": [entry] * 1001}}
 
 
 @pytest.mark.parametrize("timeout", [None, 0, -1, float("inf"), float("nan"), "5"])

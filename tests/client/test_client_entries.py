@@ -52,28 +52,58 @@ def test_a_bad_entry_stands_in_its_place(server: Server, response: dict[str, Any
     assert isinstance(third, ClassifyResponse)
 
 
-def test_a_refused_entry_is_not_sent_and_the_others_keep_their_places(server: Server, response: dict[str, Any]) -> None:
-    server.say({"json": {"results": [ok(response), failed("too_long", 413, "entries[1].text")]}})
+def test_an_entry_without_a_text_is_not_sent_and_the_others_keep_their_places(
+    server: Server, response: dict[str, Any]
+) -> None:
+    offer = {"tier": "none", "lines": [{"id": "gb-samaritans"}]}
+    refused = {**failed("invalid_request", 400, "entries[1].mood"), "escalation": offer}
+    unread = [{"field": "entries[3].locale", "message": "not a locale"}]
+    results_sent = [
+        ok(response),
+        refused,
+        failed("too_long", 413, "entries[2].text"),
+        ok({**response, "unread": unread}),
+    ]
+    server.say({"json": {"results": results_sent}})
 
-    entries: list[Any] = [" ", "One.", {"text": "Two.", "mood": 1}, "Three.", 7]
+    entries: list[Any] = [
+        " ",
+        "One.",
+        {"text": "Two.", "mood": 1},
+        "Three.",
+        7,
+        {"text": "Four.", "locale": "?"},
+        {"text": "Five.", "mood": object()},
+    ]
     results = server.client().classify_entries(entries)
 
-    assert server.seen[0].json == {"entries": [{"text": "One."}, {"text": "Three."}]}
-    assert [result.field for result in results if isinstance(result, LanternClientError)] == [
-        "entries[0].text",
-        "entries[2].mood",
-        "entries[3].text",
-        "entries[4]",
+    assert server.seen[0].json == {
+        "entries": [
+            {"text": "One."},
+            {"text": "Two.", "mood": 1},
+            {"text": "Three."},
+            {"text": "Four.", "locale": "?"},
+        ]
+    }
+    assert [(result.field, result.escalation) for result in results if isinstance(result, LanternClientError)] == [
+        ("entries[0].text", None),
+        ("entries[2].mood", offer),
+        ("entries[3].text", None),
+        ("entries[4]", None),
+        ("entries[6]", None),
     ]
-    assert isinstance(results[1], ClassifyResponse)
+    assert isinstance(results[1], ClassifyResponse) and results[1].unread == ()
     assert isinstance(results[3], TooLong)
+    assert isinstance(results[5], ClassifyResponse)
+    assert [one.field for one in results[5].unread] == ["entries[5].locale"]
 
 
-def test_nothing_is_sent_when_nothing_is_valid(server: Server) -> None:
-    results = server.client().classify_entries(["", {"text": "x", "locale": "?"}])
+def test_nothing_is_sent_when_there_is_no_text(server: Server) -> None:
+    results = server.client().classify_entries(["", {"text": 7}, {"locale": "en"}])
     assert [result.kind.code for result in results if isinstance(result, LanternClientError)] == [
         "invalid_text",
-        "unknown_locale",
+        "invalid_text",
+        "invalid_text",
     ]
     assert server.seen == []
 
@@ -129,3 +159,15 @@ def test_too_few_or_too_many(server: Server, count: int) -> None:
 def test_one_text_is_not_a_list_of_letters(server: Server) -> None:
     with pytest.raises(TypeError, match="classify"):
         server.client().classify_entries("Text.")
+
+
+def test_a_call_that_fails_as_a_whole_says_what_to_offer_each_writer(server: Server) -> None:
+    offers = [{"tier": "crisis", "lines": [{"id": "gb-samaritans"}]}, {"tier": "none", "lines": []}]
+    results = [{**failed("draining", 503), "escalation": offer} for offer in offers]
+    server.say({"http": 503, "json": {"error": failed("draining", 503)["error"], "results": results}})
+
+    with pytest.raises(Unavailable) as caught:
+        server.client(retries=0).classify_entries(["One.", "Two."])
+
+    assert [one.escalation for one in caught.value.results] == offers
+    assert all(isinstance(one, Unavailable) for one in caught.value.results)

@@ -29,7 +29,6 @@ CLASSES = {
     "invalid_request": InvalidRequest,
     "invalid_text": InvalidRequest,
     "unknown_label": InvalidRequest,
-    "unknown_locale": InvalidRequest,
     "unsupported_media_type": InvalidRequest,
     "unknown_model": NotFound,
     "too_long": TooLong,

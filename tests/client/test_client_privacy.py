@@ -76,22 +76,46 @@ def test_an_entry_in_error_does_not_quote_its_text(server: Server) -> None:
         assert_silent(result)
 
 
-def test_a_refused_request_does_not_quote_its_text(server: Server) -> None:
+def test_a_request_that_is_not_sent_does_not_quote_its_text(server: Server) -> None:
     entries: list[Any] = [
-        TEXT + "\ud800",
         {"text": [TEXT]},
-        {"text": TEXT, TEXT: 1},
-        {"text": TEXT, "locale": TEXT},
-        {"text": TEXT, "entry_id": TEXT * 100},
-        {"text": TEXT, "context": {"history": [{"entry_id": "e", "at": TEXT, "scores": {TEXT: 2}}]}},
+        {TEXT: TEXT},
         [TEXT],
+        {"text": TEXT, "entry_id": {TEXT: object()}},
+        {"text": TEXT, "entry_id": ECHO + b"\xff"},
+        {"text": TEXT, TEXT: {ECHO + b"\xff": 1}},
     ]
     for result in server.client().classify_entries(entries):
         assert isinstance(result, LanternClientError)
         assert_silent(result)
     with pytest.raises(LanternClientError) as caught:
-        server.client().classify(TEXT, locale=TEXT)
+        server.client().classify(TEXT, locale=ECHO + b"\xff")  # type: ignore[arg-type]
     assert_silent(caught.value)
+    assert server.seen == []
+
+
+def test_a_request_that_the_server_refuses_does_not_quote_its_text(
+    server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    entries: list[Any] = [
+        TEXT + "\ud800",
+        {"text": TEXT, TEXT: 1},
+        {"text": TEXT, "locale": TEXT},
+        {"text": TEXT, "entry_id": TEXT * 100},
+        {"text": TEXT, "context": {"history": [{"entry_id": "e", "at": TEXT, "scores": {TEXT: 2}}]}},
+    ]
+    refused = {"error": {"code": "invalid_request", "message": "m", "field": "f"}, "escalation": {"tier": "none"}}
+    server.say({"json": {"results": [{"status": 400, **refused}] * 5}})
+    for result in server.client().classify_entries(entries):
+        assert isinstance(result, LanternClientError)
+        assert_silent(result)
+    server.say({"json": refused, "http": 400})
+    with pytest.raises(LanternClientError) as caught:
+        server.client().classify(TEXT, entry_id=TEXT * 100)
+    assert_silent(caught.value)
+    assert [CANARY in seen.body.decode() for seen in server.seen] == [True, True]
+    assert CANARY not in caplog.text
 
 
 def test_nobody_there(nobody: str, caplog: pytest.LogCaptureFixture) -> None:

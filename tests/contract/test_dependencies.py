@@ -15,6 +15,7 @@ CORE, RUNTIME, PIPELINE, GATE = "handlers.core", "handlers.runtime", "handlers.p
 RELAY, SCHEDULER = "handlers.relay", "handlers.scheduler"
 METRICS, TRACING, SPANS = "handlers.metrics", "handlers.tracing", "handlers.spans"
 ESCALATION, POLICY_FILE, RECORDS = "handlers.escalation", "handlers.policy_source", "handlers.records_file"
+FLOOR = "handlers.floor"
 ENTRY = "handlers.torchserve_entry"
 ALLOWED = {
     CORE: {CORE},
@@ -26,22 +27,24 @@ ALLOWED = {
     POLICY_FILE: {CORE},
     RECORDS: {CORE},
     ESCALATION: {CORE, POLICY_FILE, RECORDS},
+    FLOOR: {CORE, FLOOR},
     RUNTIME: {CORE, RUNTIME},
     PIPELINE: {CORE, RUNTIME},
     SCHEDULER: {CORE, RUNTIME, PIPELINE},
-    ENTRY: {CORE, RUNTIME, PIPELINE, SCHEDULER, GATE, RELAY, ESCALATION, METRICS, TRACING},
+    ENTRY: {CORE, RUNTIME, PIPELINE, SCHEDULER, GATE, RELAY, ESCALATION, METRICS, TRACING, FLOOR},
     "handlers": set[str](),
     "export": {"export", "handlers", CORE, RUNTIME, PIPELINE, ESCALATION},
     "client": {"client", CORE},
     "server": {"server", GATE},
     "training": {"training", "export", CORE, RUNTIME, PIPELINE},
-    "evaluation": {"evaluation", "export", CORE, RUNTIME, PIPELINE},
+    "evaluation": {"evaluation", "export", CORE, RUNTIME, PIPELINE, FLOOR},
     "benchmarks": {"benchmarks", "client", "evaluation", "export", CORE, RUNTIME, PIPELINE, SCHEDULER},
     "deploy": {"deploy", "server", "client", "benchmarks", "export", CORE, GATE},
 }
 """What each part may import of this repository. ``handlers`` alone is the empty package itself."""
 
 WORKER_PACKAGES = {
+    "ahocorasick_rs",
     "numpy",
     "onnxruntime",
     "pydantic",

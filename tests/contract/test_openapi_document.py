@@ -12,7 +12,7 @@ from deploy.__main__ import main
 from deploy.api import document
 from deploy.api.models import KINDS
 from handlers.core.errors import ERROR_TABLE
-from handlers.core.schema import ClassifyRequest, ClassifyResponse, parse_call
+from handlers.core.schema import ClassifyRequest, ClassifyResponse, Received, parse_call
 
 
 @pytest.fixture(scope="module")
@@ -84,14 +84,54 @@ def test_the_server_takes_every_example_of_a_request(written: dict[str, Any]) ->
     ]
     assert {"text", "everything", "entries"} <= examples.keys()
     for example in examples.values():
-        parse_call(example["value"])
+        call = parse_call(example["value"])
+        assert call.error is None
+        for item in call.items:
+            assert isinstance(item, Received)
+            assert (item.error, item.unread) == (None, ())
 
 
 @pytest.mark.parametrize(
     "body",
-    [{}, {"text": " "}, {"text": "a", "more": 1}, {"text": "a", "locale": "english"}, {"entries": []}, {"text": 1}],
-    ids=["empty", "blank", "unknown field", "locale", "no entries", "type"],
+    [{}, {"text": " "}, {"text": "a", "more": 1}, {"entries": []}, {"text": 1}],
+    ids=["empty", "blank", "unknown field", "no entries", "type"],
 )
 def test_what_the_server_refuses_breaks_the_schema(written: dict[str, Any], body: Any) -> None:
     schema = written["paths"]["/predictions/{model}"]["post"]["requestBody"]["content"]["application/json"]["schema"]
     assert not _validator(written, schema).is_valid(body)
+
+
+@pytest.mark.parametrize(
+    ("fields", "unread"),
+    [
+        ({"locale": "english"}, "locale"),
+        ({"country": "gb"}, "country"),
+        ({"consent": {"self_help": "yes"}}, "consent.self_help"),
+        ({"context": {"age_band": "child"}}, "context.age_band"),
+        ({"context": {"history": [{"entry_id": "e"}]}}, "context.history[0]"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_the_server_answers_without_reading_it_breaks_the_schema_too(
+    written: dict[str, Any], fields: dict[str, Any], unread: str
+) -> None:
+    schema = written["paths"]["/predictions/{model}"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    body = {"text": "a", **fields}
+    (received,) = parse_call(body).items
+
+    assert not _validator(written, schema).is_valid(body)
+    assert isinstance(received, Received)
+    assert (received.error, [one.field for one in received.unread]) == (None, [unread])
+
+
+def test_an_error_may_say_what_to_offer_and_so_may_each_of_its_results(written: dict[str, Any]) -> None:
+    predict = written["paths"]["/predictions/{model}"]["post"]["responses"]["200"]["content"]["application/json"]
+    offer = predict["examples"]["one"]["value"]["escalation"]
+    error = {"code": "invalid_request", "message": "m", "field": None}
+    results = [{"status": 400, "error": error, "escalation": offer}, {"status": 400, "error": error}]
+    validator = _validator(written, {"$ref": "#/components/schemas/Error"})
+
+    for body in ({"error": error}, {"error": error, "escalation": offer}, {"error": error, "results": results}):
+        assert list(validator.iter_errors(body)) == []
+    assert not validator.is_valid({"error": error, "escalation": {"tier": "none"}})
+    assert not validator.is_valid({"error": error, "results": [{"error": error}]})

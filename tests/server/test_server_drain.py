@@ -113,10 +113,12 @@ def test_late_rest_request_is_told_to_go_elsewhere(drained: Drained) -> None:
     assert drained.late_rest.status_code == 503
     assert drained.late_rest.json()["error"]["code"] == "draining"
     assert drained.late_rest.headers["retry-after"] == "1"
+    assert drained.late_rest.json()["escalation"]["lines"]
 
 
 def test_late_grpc_request_is_told_to_go_elsewhere(drained: Drained) -> None:
     assert drained.late_remote["error"]["code"] == "draining"
+    assert drained.late_remote["escalation"]["lines"]
 
 
 def test_draining_server_is_not_ready(drained: Drained) -> None:

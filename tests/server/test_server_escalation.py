@@ -57,18 +57,48 @@ def test_every_entry_has_a_decision_of_its_own(live: Live) -> None:
 @pytest.mark.parametrize(
     ("change", "field"),
     [
-        ({"context": {"now": "yesterday"}}, "context.now"),
         ({"context": {"active": ["grumpy"]}}, "context.active[0]"),
-        ({"context": {"last_actions": [{"action": "call_police", "at": "2026-03-01T14:00:00Z"}]}}, None),
+        (
+            {"context": {"last_actions": [{"action": "call_police", "at": "2026-03-01T14:00:00Z"}]}},
+            "context.last_actions[0].action",
+        ),
         ({"context": {"mood": "low"}}, "context.mood"),
         ({"consent": {"alert_everybody": True}}, "consent.alert_everybody"),
-        ({"consent": {"alert_contact": {"granted": True, "expires_at": "soon"}}}, "consent.alert_contact.expires_at"),
     ],
 )
-def test_wrong_consent_or_context_is_an_error_that_names_the_field(
-    live: Live, change: dict[str, Any], field: str | None
+def test_wrong_consent_or_context_is_an_error_that_names_the_field_and_says_what_to_offer(
+    live: Live, change: dict[str, Any], field: str
 ) -> None:
     answer = live.post({**_request(), **change})
     assert answer.status_code == 400
-    assert answer.json()["error"]["field"] == (field or "context.last_actions[0].action")
+    assert answer.json()["error"]["field"] == field
+    assert answer.json()["escalation"]["lines"][0]["id"].startswith("gb")
     assert "police" not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"context": {"now": "yesterday"}}, "context.now"),
+        ({"consent": {"alert_contact": {"granted": True, "expires_at": "soon"}}}, "consent.alert_contact"),
+        ({"consent": {"self_help": "yes"}}, "consent.self_help"),
+    ],
+)
+def test_consent_or_context_that_cannot_be_read_counts_as_not_known_and_is_named(
+    live: Live, change: dict[str, Any], field: str
+) -> None:
+    answer = live.post({**_request(), **change}).json()
+    assert [one["field"] for one in answer["unread"]] == [field]
+    assert "unread_field" in answer["escalation"]["flags"]
+    assert all(status != "planned" for name, (status, _) in _statuses(answer["escalation"]).items() if "alert" in name)
+
+
+def test_an_explicit_statement_is_a_crisis_and_its_care_lasts(live: Live) -> None:
+    stated = live.post(_request("Nobody knows it, but I want to die.")).json()["escalation"]
+    assert (stated["tier"], "explicit_statement" in stated["flags"]) == ("crisis", True)
+    assert [(one["kind"], one["language"]) for one in stated["statements"]] == [("wish", "en")]
+
+    context = {"now": "2026-03-02T14:00:00Z", "care_until": stated["care_until"]}
+    after = live.post(_request("We baked bread.", context=context)).json()
+    assert "in_care" in after["escalation"]["flags"] and after["escalation"]["lines"]
+    assert after["escalation"]["care_until"] == stated["care_until"]

@@ -98,9 +98,11 @@ def still_empty(look: Callable[[], list[Any]]) -> list[Any]:
 
 def _send(live: Live) -> None:
     worried = {"text": "I feel on edge before the exam.", "consent": {"self_help": True}}
+    stated = {"text": "I want to die."}
     for _ in range(3):
-        live.post(worried)
-        live.call(worried)
+        for body in (worried, stated):
+            live.post(body)
+            live.call(body)
     live.post({"text": ""})
     live.call({"text": ""})
     live.post({"text": "word " * 6000, "options": {"over_length": "head"}})

@@ -87,8 +87,18 @@ _FAULTS: Final[dict[str, Any]] = {
     "invalid_request": {"text": "a", "option": 1},
     "invalid_text": {"text": " "},
     "unknown_label": {"text": "a", "context": _history(bored=0.5)},
-    "unknown_locale": {"text": "a", "locale": "english"},
 }
+_DECIDED: Final = {"invalid_request", "unknown_label"}
+"""Codes of faults of which the text can be read."""
+
+
+def _same(body: Any) -> Any:
+    """Return a body without what is another's in every answer."""
+    if isinstance(body, list):
+        return [_same(part) for part in body]
+    if not isinstance(body, dict):
+        return body
+    return {name: _same(part) for name, part in body.items() if name not in ("decision_id", "timing_ms")}
 
 
 @pytest.mark.parametrize("code", _FAULTS)
@@ -97,7 +107,35 @@ def test_an_error_is_that_of_the_table_on_both_protocols(live: Live, code: str) 
     answer = live.post(content)
     body = _check(answer)
     assert (answer.status_code, body["error"]["code"]) == (ERROR_TABLE[code].http, code)
-    assert json.loads(live.call(content)) == body
+    assert ("escalation" in body) == (code in _DECIDED)
+    assert not body.get("escalation") or body["escalation"]["lines"]
+    assert _same(json.loads(live.call(content))) == _same(body)
+
+
+def test_a_call_that_fails_as_a_whole_has_documented_results_on_both_protocols(live: Live) -> None:
+    request = {"entries": [{"text": "a", "country": "GB"}, {"text": " "}, {"text": "b", "mood": 1}], "locale": "en"}
+    answer = live.post(request)
+    body = _check(answer)
+    assert (answer.status_code, body["error"]["code"], body["error"]["field"]) == (400, "invalid_request", "locale")
+    assert [result["error"]["field"] for result in body["results"]] == [None, "entries[1].text", "entries[2].mood"]
+    assert [bool(result.get("escalation", {}).get("lines")) for result in body["results"]] == [True, False, True]
+    assert _same(json.loads(live.call(request))) == _same(body)
+
+
+def test_what_is_not_read_is_named_as_documented_on_both_protocols(live: Live) -> None:
+    request = {"text": "a", "locale": "english", "consent": {"self_help": 1}, "context": {"history": [{}]}}
+    body = _check(live.post(request))
+    over_grpc = json.loads(live.call(request))
+    assert [one["field"] for one in body["unread"]] == ["locale", "consent.self_help", "context.history[0]"]
+    assert "unread_field" in body["escalation"]["flags"]
+    assert over_grpc["unread"] == body["unread"]
+    assert _same(over_grpc["escalation"]) == _same(body["escalation"])
+
+
+def test_an_explicit_statement_is_told_as_documented(live: Live) -> None:
+    body = _check(live.post({"text": "I want to die.", "country": "GB"}))
+    assert body["escalation"]["tier"] == "crisis"
+    assert [(one["kind"], one["language"]) for one in body["escalation"]["statements"]] == [("wish", "en")]
 
 
 def test_a_text_that_is_too_long_is_that_of_the_table_on_both_protocols(live: Live, packed: Packed) -> None:
@@ -105,7 +143,8 @@ def test_a_text_that_is_too_long_is_that_of_the_table_on_both_protocols(live: Li
     answer = live.post(request)
     body = _check(answer)
     assert (answer.status_code, body["error"]["code"]) == (413, "too_long")
-    assert json.loads(live.call(request)) == body
+    assert body["escalation"]["lines"]
+    assert _same(json.loads(live.call(request))) == _same(body)
 
 
 @pytest.mark.parametrize(

@@ -138,7 +138,9 @@ def test_plain_text_with_nul_bytes_is_scored(live: Live) -> None:
 
 @pytest.mark.parametrize("text", ["", " ", "\n\t ", "\u3000\u2003"])
 def test_empty_text_is_refused(live: Live, text: str) -> None:
-    assert _error(live.post({"text": text})) == (400, "invalid_text", "text")
+    answer = live.post({"text": text})
+    assert _error(answer) == (400, "invalid_text", "text")
+    assert answer.json().keys() == {"error"}
 
 
 def test_empty_plain_text_is_refused(live: Live) -> None:
@@ -153,13 +155,30 @@ def test_no_body_at_all_is_invalid_json(live: Live) -> None:
 @pytest.mark.parametrize("surrogate", [rb"\ud800", rb"\udc00\ud83d"])
 def test_lone_surrogate_is_refused(live: Live, surrogate: bytes) -> None:
     body = b'{"text": "a ' + surrogate + b'"}'
-    assert _error(live.post(body)) == (400, "invalid_text", "text")
-    assert json.loads(live.call(body))["error"]["code"] == "invalid_text"
+    answer, over_grpc = live.post(body), json.loads(live.call(body))
+    assert _error(answer) == (400, "invalid_text", "text")
+    assert over_grpc["error"]["code"] == "invalid_text"
+    assert answer.json()["escalation"]["lines"] and over_grpc["escalation"]["lines"]
 
 
 def test_unknown_field_is_named(live: Live) -> None:
-    assert _error(live.post({"text": _TEXT, "option": {}})) == (400, "invalid_request", "option")
+    answer = live.post({"text": _TEXT, "option": {}})
+    assert _error(answer) == (400, "invalid_request", "option")
+    assert answer.json()["escalation"]["lines"]
     assert _error(live.post({"text": _TEXT, "options": {"overlength": 1}}))[2] == "options.overlength"
+
+
+def test_what_the_client_does_not_refuse_itself_comes_back_with_what_to_offer(lantern: LanternClient) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        lantern.classify(_TEXT, country="GB", options={"overlength": 1})
+    assert (refused.value.kind.code, refused.value.field) == ("invalid_request", "options.overlength")
+    assert refused.value.escalation is not None and refused.value.escalation["lines"]
+
+
+def test_a_side_field_that_cannot_be_read_costs_no_answer(lantern: LanternClient) -> None:
+    answer = lantern.classify(_TEXT, locale="english", context={"now": "noon"})
+    assert answer.labels == lantern.classify(_TEXT).labels
+    assert [one.field for one in answer.unread] == ["locale", "context.now"]
 
 
 @pytest.mark.parametrize(
@@ -177,6 +196,7 @@ def test_unknown_label_in_history_is_refused(lantern: LanternClient) -> None:
     with pytest.raises(InvalidRequest) as refused:
         lantern.classify(_TEXT, context={"history": history})
     assert (refused.value.kind.code, refused.value.field) == ("unknown_label", "context.history[0].scores")
+    assert refused.value.escalation is not None and refused.value.escalation["lines"]
 
 
 def test_entries_with_bad_items_keep_order_and_own_statuses(live: Live) -> None:
@@ -198,6 +218,7 @@ def test_entries_with_bad_items_keep_order_and_own_statuses(live: Live) -> None:
         ("invalid_request", "entries[3].mood"),
         ("invalid_request", "entries[4]"),
     ]
+    assert ["escalation" in result for result in results] == [True, False, True, True, False, True]
     assert results[0]["input"] == live.post(entries[0]).json()["input"]
     assert dict(_labels(results[2])) == pytest.approx(dict(_labels(results[5])), abs=1e-5)
     assert "logit" in results[5]["labels"][0]
@@ -241,7 +262,11 @@ def test_client_puts_exceptions_in_the_place_of_bad_entries(lantern: LanternClie
 
 @pytest.mark.parametrize("count", [0, 65])
 def test_entries_over_the_limits_are_refused(live: Live, count: int) -> None:
-    assert _error(live.post({"entries": [{"text": "a"}] * count})) == (400, "invalid_request", "entries")
+    answer = live.post({"entries": [{"text": "a"}] * count})
+    assert _error(answer) == (400, "invalid_request", "entries")
+    assert [bool(result["escalation"]["lines"]) for result in answer.json().get("results", [])] == [True] * min(
+        count, 64
+    )
 
 
 def test_unknown_model_is_not_found_on_both_protocols(live: Live) -> None:

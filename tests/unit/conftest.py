@@ -10,7 +10,7 @@ import pytest
 
 from handlers.core.events import Event
 from handlers.core.settings import Settings
-from handlers.pipeline import Decider, Pipeline, ServedModel
+from handlers.pipeline import Decider, Pipeline, ServedModel, StatementFinder
 from handlers.runtime import Runtime
 from handlers.runtime.bundle import GRAPH_NAME, Bundle, read_bundle
 from handlers.runtime.onnx import OnnxRuntime
@@ -63,11 +63,13 @@ def open_pipeline(
     sink: Callable[[Event], None] = lambda _: None,
     clock: Callable[[], float] = lambda: 0.0,
     decider: Decider | None = None,
+    floor: StatementFinder | None = None,
     **changes: Any,
 ) -> Pipeline:
     """Load ``bundle`` on one thread, without warm-up; ``changes`` go into the settings."""
     fields: dict[str, Any] = {"device": "cpu", "threads": 1, "warm_up": False, "token_budget": 600}
-    return Pipeline(bundle, Settings(**(fields | changes)), ServedModel("sentiment", "1.0"), sink, clock, decider)
+    served_as = ServedModel("sentiment", "1.0")
+    return Pipeline(bundle, Settings(**(fields | changes)), served_as, sink, clock, decider, floor)
 
 
 def copy_folder(source: Path, target: Path) -> Path:

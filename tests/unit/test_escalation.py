@@ -15,6 +15,7 @@ from handlers.core.records import verify
 from handlers.core.schema import InputReport, LabelScore, ModelReport, parse_request
 from handlers.core.scores import LabelRule
 from handlers.core.settings import Settings
+from handlers.core.statements import Statement
 from handlers.escalation import POLICY_FILE, Escalation
 
 LABELS = ("neutral", "depressed", "anxious", "stressed")
@@ -32,7 +33,14 @@ def rules(**thresholds: tuple[float, float]) -> list[LabelRule]:
     ]
 
 
-def answered(text: str = TEXT, scored: int = 20, tokens: int = 20, request: Any = None, **scores: float) -> Answered:
+def answered(
+    text: str = TEXT,
+    scored: int = 20,
+    tokens: int = 20,
+    request: Any = None,
+    statements: tuple[Statement, ...] = (),
+    **scores: float,
+) -> Answered:
     body = {"text": text, "country": "GB", "context": {"now": "2026-03-01T14:00:00Z"}, **(request or {})}
     labels = tuple(
         LabelScore(name=name, score=scores.get(name, 0.01), threshold=0.5, positive=False) for name in LABELS
@@ -40,6 +48,7 @@ def answered(text: str = TEXT, scored: int = 20, tokens: int = 20, request: Any 
     return Answered(
         parse_request(body),
         MODEL,
+        statements,
         labels,
         InputReport(tokens=tokens, tokens_scored=scored, windows=(), truncated=scored < tokens),
     )
@@ -98,6 +107,94 @@ def test_a_text_without_scores_is_uncertain_and_shows_lines(escalation: Escalati
     assert all(action["status"] != "planned" for action in found["actions"] if action["action"] == "notify_therapist")
 
 
+STATED = (
+    Statement(0, 13, "wish", "en"),
+    Statement(20, 24, "intent", "es"),
+    Statement(30, 43, "wish", "en"),
+)
+
+
+def test_explicit_statements_are_a_crisis_and_the_caller_is_told_where_they_stand(
+    escalation: Escalation, events: list[Event]
+) -> None:
+    found = escalation.decide(answered(neutral=0.99, statements=STATED))
+
+    assert (found["tier"], found["flags"]) == ("crisis", ["explicit_statement"])
+    assert found["statements"] == [
+        {"start_char": 0, "end_char": 13, "kind": "wish", "language": "en"},
+        {"start_char": 20, "end_char": 24, "kind": "intent", "language": "es"},
+        {"start_char": 30, "end_char": 43, "kind": "wish", "language": "en"},
+    ]
+    assert found["lines"]
+    (decided,) = events
+    assert isinstance(decided, Decided)
+    assert (decided.tier, decided.statements) == ("crisis", (("intent", "es"), ("wish", "en")))
+
+
+def test_no_statement_is_an_empty_list_and_no_end_of_care(escalation: Escalation) -> None:
+    found = escalation.decide(answered(neutral=0.99))
+
+    assert (found["statements"], found["care_until"], found["flags"]) == ([], None, [])
+
+
+def test_of_very_many_statements_the_first_places_are_told_and_all_kinds_count(
+    escalation: Escalation, events: list[Event]
+) -> None:
+    many = (*(Statement(n, n + 1, "wish", "en") for n in range(70)), Statement(80, 90, "attempt", "pl"))
+    found = escalation.decide(answered(statements=many))
+
+    assert [place["start_char"] for place in found["statements"]] == list(range(64))
+    assert [event.statements for event in events if isinstance(event, Decided)] == [(("attempt", "pl"), ("wish", "en"))]
+
+
+@pytest.mark.parametrize(
+    ("now", "until"),
+    [("2026-03-01T14:00:00Z", "2026-03-17T09:00:00+00:00"), ("2026-04-01T14:00:00Z", "2026-04-08T14:00:00+00:00")],
+    ids=["host later", "caller later"],
+)
+def test_care_is_counted_from_the_later_clock(events: list[Event], now: str, until: str) -> None:
+    host = datetime(2026, 3, 10, 9, tzinfo=UTC)
+    escalation = Escalation(Settings(), rules(), events.append, now=lambda: host)
+    found = escalation.decide(answered(statements=STATED, request={"context": {"now": now}}))
+
+    assert datetime.fromisoformat(found["care_until"]) == datetime.fromisoformat(until)
+
+
+def test_until_the_end_of_care_lines_are_shown(events: list[Event]) -> None:
+    clock = {"now": datetime(2026, 3, 1, 14, tzinfo=UTC)}
+    escalation = Escalation(Settings(), rules(), events.append, now=lambda: clock["now"])
+    until = escalation.decide(answered(statements=STATED))["care_until"]
+    shown = []
+    for day in (7, 9):
+        clock["now"] = datetime(2026, 3, day, 14, tzinfo=UTC)
+        context = {"now": f"2026-03-0{day}T14:00:00Z", "care_until": until}
+        found = escalation.decide(answered(neutral=0.99, request={"context": context}))
+        shown.append((found["tier"], found["flags"], bool(found["lines"]), found["care_until"]))
+
+    assert shown == [("none", ["in_care"], True, until), ("none", [], False, None)]
+
+
+def test_what_could_not_be_read_is_flagged(escalation: Escalation) -> None:
+    past = [{"entry_id": "e", "at": "2026-02-01T14:00:00Z", "scores": {"stressed": 0.1}}] * 1001
+    request = {"locale": "english", "context": {"now": "2026-03-01T14:00:00Z", "history": past}}
+    found = escalation.decide(answered(neutral=0.99, request=request))
+
+    assert (found["tier"], found["flags"]) == ("none", ["history_cut", "unread_field"])
+
+
+@pytest.mark.parametrize(
+    ("age", "status"), [({}, "proposed"), ({"age_band": "minor"}, "proposed"), ({"age_band": "adult"}, "planned")]
+)
+def test_a_notice_about_whoever_may_be_a_minor_waits_for_a_confirmation(
+    escalation: Escalation, age: dict[str, str], status: str
+) -> None:
+    request = {"consent": {"notify_therapist": True}, "context": {"now": "2026-03-01T14:00:00Z", **age}}
+    found = escalation.decide(answered(depressed=0.95, request=request))
+
+    assert found["tier"] == "professional"
+    assert {action["action"]: action["status"] for action in found["actions"]}["notify_therapist"] == status
+
+
 def test_a_policy_that_does_not_fit_the_labels_stops_the_start() -> None:
     with pytest.raises(StartupError, match=r"policy\.yaml"):
         Escalation(Settings(), [LabelRule("happy")], lambda _: None)
@@ -135,14 +232,18 @@ def test_every_decision_is_put_on_record_without_text_or_plain_identifiers(
     records = tmp_path / "decisions.jsonl"
     escalation = Escalation(Settings(records=str(records)), rules(), events.append)
     who = {"subject_id": "person-7", "entry_id": "entry-9", "consent": {"self_help": True}}
-    for score in (0.2, 0.72):
-        escalation.decide(answered(depressed=score, request=who))
+    for score, statements in ((0.2, STATED), (0.72, ())):
+        escalation.decide(answered(depressed=score, request=who, statements=statements))
     assert len(records.read_text(encoding="utf-8").splitlines()) == 1  # the chain's header
     escalation.record()
     written = records.read_text(encoding="utf-8")
     assert len(written.splitlines()) == 3
     assert not any(word in written for word in ("person-7", "entry-9", "market", "flowers"))
-    assert json.loads(written.splitlines()[2])["tier"] == "self_help"
+    stated, plain = (json.loads(line) for line in written.splitlines()[1:])
+    assert (stated["tier"], stated["flags"]) == ("crisis", ["explicit_statement"])
+    assert stated["statement"] == {"kinds": ["wish", "intent"], "languages": ["en", "es"]}
+    assert stated["care_until"]
+    assert (plain["tier"], plain["flags"], plain["statement"], plain["care_until"]) == ("self_help", [], None, None)
     assert verify([(records.name, records.read_bytes().splitlines(keepends=True))]).intact
     assert isinstance(events[0], RecordsOpened) and events[0].keyed
 

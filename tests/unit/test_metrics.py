@@ -73,6 +73,7 @@ def text(**changes: Any) -> TextDone:
         "scores": (LabelScored("neutral", 0.25, False), LabelScored("anxious", 0.85, True)),
         "tier": "self_help",
         "uncertain": False,
+        "floor_s": 0.0004,
     }
     return TextDone(**given | changes)
 
@@ -87,13 +88,16 @@ def test_every_series_that_is_known_beforehand_is_there_before_the_first_request
     assert port["lantern_score_bucket", "anxious", "0.1"] == 0
     assert port["lantern_positives_total", "neutral"] == 0
     assert port["lantern_decisions_total", "crisis", "true"] == 0
+    assert port["lantern_statements_total", "attempt", "hi"] == 0
+    assert port["lantern_stage_seconds_count", "floor"] == 0
     assert {labels for name, labels in port.series if name == "lantern_errors_total"} == {
         (code,) for code in ERROR_TABLE
     }
 
 
 def test_all_declared_metrics_are_sent_and_with_as_many_labels_as_declared() -> None:
-    acted = Decided("self_help", (("offer_self_help", "planned", ""),), uncertain=False)
+    stated = (("wish", "en"),)
+    acted = Decided("self_help", (("offer_self_help", "planned", ""),), uncertain=False, statements=stated)
     port = measured(LOADED, RequestDone(REST, OK, 0.0, 1.0, (text(),)), acted)
 
     sent = {(name, len(labels)) for name, labels in port.series}
@@ -130,6 +134,9 @@ def test_stages_are_resolved_far_below_a_millisecond() -> None:
 
     assert port["lantern_stage_seconds_bucket", "decide", "0.0001"] == 0
     assert port["lantern_stage_seconds_bucket", "decide", "0.0002"] == 1
+    assert port["lantern_stage_seconds_bucket", "floor", "0.0002"] == 0
+    assert port["lantern_stage_seconds_bucket", "floor", "0.0005"] == 1
+    assert port["lantern_stage_seconds_sum", "floor"] == pytest.approx(0.0004)
     assert port["lantern_stage_seconds_sum", "tokenize"] == pytest.approx(0.0003)
     assert port["lantern_stage_seconds_sum", "queue"] == pytest.approx(0.03)
     assert port["lantern_stage_seconds_sum", "run"] == pytest.approx(0.1)
@@ -151,6 +158,43 @@ def test_a_text_that_failed_is_an_error_and_no_score_and_no_wait() -> None:
     assert port["lantern_stage_seconds_count", "queue"] == 0
     assert port["lantern_stage_seconds_count", "decide"] == 0
     assert port["lantern_score_count", "anxious"] == 0
+
+
+def test_the_floor_is_timed_for_a_text_that_failed_as_well() -> None:
+    failed = text(code="invalid_request", tokens=0, windows=0, runs=(), scores=(), tier="none")
+    port = measured(RequestDone(REST, "invalid_request", 0.0, 0.1, (failed,)))
+
+    assert port["lantern_stage_seconds_count", "floor"] == 1
+    assert port["lantern_stage_seconds_count", "decide"] == 1
+
+
+def test_statements_are_counted_by_kind_and_language() -> None:
+    found = (("intent", "es"), ("wish", "en"))
+    port = measured(Decided("crisis", (), uncertain=False, statements=found), Decided("none", (), uncertain=False))
+
+    assert port["lantern_statements_total", "intent", "es"] == 1
+    assert port["lantern_statements_total", "wish", "en"] == 1
+    assert sum(value for (name, _), value in port.series.items() if name == "lantern_statements_total") == 2
+
+
+@pytest.mark.parametrize(
+    ("code", "count"),
+    [
+        ("internal", 1),
+        ("non_finite_scores", 1),
+        ("deadline_exceeded", 1),
+        ("overloaded", 1),
+        ("draining", 1),
+        ("invalid_request", 0),
+        ("invalid_text", 0),
+        ("unknown_label", 0),
+        ("too_long", 0),
+    ],
+)
+def test_only_what_the_service_left_without_scores_counts_as_a_fallback(code: str, count: int) -> None:
+    port = measured(RequestDone(REST, code, 0.0, 1.0, (text(code=code, scores=()),)))
+
+    assert port["lantern_fallbacks_total", "decided_without_scores"] == count
 
 
 def test_the_efficiency_of_sub_batches_is_real_over_padded_tokens() -> None:

@@ -14,11 +14,13 @@ from hypothesis import strategies as st
 from transformers import LongformerForSequenceClassification
 
 from handlers.core.answered import Answered
-from handlers.core.errors import StartupError
-from handlers.core.events import OK, Event, Fault, Loaded, RequestDone, SubBatchDone
+from handlers.core.errors import DRAINING, OVERLOADED, LanternError, StartupError
+from handlers.core.events import OK, Decided, Event, Fault, Loaded, RequestDone, SubBatchDone
 from handlers.core.manifest import Manifest, SmokeEntry
+from handlers.core.policy_model import THIRD_PARTY
 from handlers.core.scores import LabelRule
 from handlers.core.settings import Settings
+from handlers.core.statements import Statement
 from handlers.core.wire import PLAIN_TEXT, Outcome, RawRequest
 from handlers.escalation import Escalation
 from handlers.pipeline import Pipeline, warm_up_lengths
@@ -52,6 +54,10 @@ def fields(outcome: Outcome) -> dict[str, Any]:
     body = json.loads(outcome.body)
     assert isinstance(body, dict)
     return body
+
+
+def history(**found: float) -> dict[str, Any]:
+    return {"history": [{"entry_id": "e", "at": "2026-03-01T14:00:00Z", "scores": found}]}
 
 
 def scores(body: dict[str, Any]) -> list[float]:
@@ -290,10 +296,6 @@ def test_windows_are_characters_that_cover_the_text(pipeline: Pipeline, part: st
     assert {at for span in windows for at in range(span["start_char"], span["end_char"])} == set(range(len(text)))
 
 
-def history(**found: float) -> dict[str, Any]:
-    return {"history": [{"entry_id": "e", "at": "2026-03-01T14:00:00Z", "scores": found}]}
-
-
 def test_a_label_that_the_model_lacks_is_an_error_of_that_request(pipeline: Pipeline) -> None:
     outcomes = pipeline.handle([request("a", context=history(happy=0.5)), request("a", context=history(stressed=0.5))])
 
@@ -339,6 +341,344 @@ def test_a_text_that_a_fault_left_without_scores_is_decided_on_beside_its_error(
     assert bodies[0]["escalation"]["lines"]
     assert bodies[0]["escalation"]["uncertainty"]
     assert "escalation" not in bodies[1]
+
+
+@pytest.mark.parametrize(
+    ("raw", "status", "code", "field"),
+    [
+        (request("a", colour=1), 400, "invalid_request", "colour"),
+        (request("a", entry_id=7), 400, "invalid_request", "entry_id"),
+        (request("a", options={"over_length": "cut"}), 400, "invalid_request", "options.over_length"),
+        (request("a", context={"history": {}}), 400, "invalid_request", "context.history"),
+        (request("a \ud83d"), 400, "invalid_text", "text"),
+        (request("a", **{"\ud83d": 1}), 400, "invalid_request", None),
+        (request("a", context={"active": ["happy"]}), 400, "unknown_label", "context.active[0]"),
+        (request(LONG, options={"over_length": "reject"}), 413, "too_long", "options.over_length"),
+    ],
+    ids=["field", "type", "option", "group", "surrogate", "key", "label", "too long"],
+)
+def test_a_text_that_is_refused_is_decided_on_as_one_without_scores(
+    bundle: Bundle, raw: RawRequest, status: int, code: str, field: str | None
+) -> None:
+    (outcome,) = open_pipeline(bundle, decider=escalation()).handle([raw])
+    body = fields(outcome)
+
+    assert (outcome.status, body["error"]["code"], body["error"]["field"]) == (status, code, field)
+    assert body["escalation"]["lines"]
+    assert body["escalation"]["uncertainty"] == ["missing_signal"]
+    assert {action["status"] for action in body["escalation"]["actions"] if action["action"] in THIRD_PARTY} == {
+        "suppressed"
+    }
+
+
+@pytest.mark.parametrize(
+    "raw", [request(" "), request(country="GB"), RawRequest(b'{"text": 7}'), RawRequest(b"a\xff", PLAIN_TEXT)]
+)
+def test_where_there_is_no_text_nothing_is_decided(bundle: Bundle, raw: RawRequest) -> None:
+    (outcome,) = open_pipeline(bundle, decider=escalation()).handle([raw])
+
+    assert outcome.status == 400
+    assert fields(outcome).keys() == {"error"}
+
+
+def test_what_cannot_be_read_beside_a_text_is_named_in_its_answer_and_costs_nothing_else(bundle: Bundle) -> None:
+    pipeline = open_pipeline(bundle, decider=escalation())
+    context = {"now": "yesterday", "age_band": "child", "history": [1]}
+    told = answer(pipeline, request("a", locale="english", country="gb", consent={"self_help": 1}, context=context))
+    plain = answer(pipeline, request("a"))
+
+    assert [one["field"] for one in told["unread"]] == [
+        "locale",
+        "country",
+        "consent.self_help",
+        "context.now",
+        "context.age_band",
+        "context.history[0]",
+    ]
+    assert all(one.keys() == {"field", "message"} and one["message"] for one in told["unread"])
+    assert told["labels"] == plain["labels"]
+    assert "unread_field" in told["escalation"]["flags"]
+    assert "unread" not in plain and "unread_field" not in plain["escalation"]["flags"]
+
+
+def test_what_cannot_be_read_of_an_entry_is_named_with_its_place(bundle: Bundle) -> None:
+    entries = [{"text": "a"}, {"text": "b", "locale": "english", "context": {"history": [{}]}}]
+    first, second = answer(open_pipeline(bundle, decider=escalation()), request(entries=entries))["results"]
+
+    assert (first["status"], second["status"]) == (200, 200)
+    assert "unread" not in first
+    assert [one["field"] for one in second["unread"]] == ["entries[1].locale", "entries[1].context.history[0]"]
+
+
+def test_a_history_that_is_too_long_is_cut_and_the_answer_says_so(bundle: Bundle) -> None:
+    past = [{"entry_id": f"e{n}", "at": "2026-03-01T14:00:00Z", "scores": {"stressed": 0.5}} for n in range(1001)]
+    body = answer(open_pipeline(bundle, decider=escalation()), request("a", context={"history": past}))
+
+    assert "history_cut" in body["escalation"]["flags"]
+    assert "unread" not in body
+
+
+@pytest.mark.parametrize(
+    ("more", "count", "field"), [({"locale": "en"}, 3, "locale"), ({}, 65, "entries")], ids=["sibling", "too many"]
+)
+def test_a_call_that_fails_as_a_whole_says_what_to_offer_the_writer_of_each_text(
+    bundle: Bundle, more: dict[str, Any], count: int, field: str
+) -> None:
+    events: list[Event] = []
+    pipeline = open_pipeline(bundle, events.append, decider=escalation(), floor=Phrases())
+    events.clear()
+    entries = [{"text": f"{PHRASE} 1"}, {"text": " "}, *({"text": "a", "x": 1} for _ in range(count - 2))]
+    (outcome,) = pipeline.handle([request(entries=entries, **more)])
+    body = fields(outcome)
+
+    assert outcome.status == 400
+    assert (body["error"]["code"], body["error"]["field"]) == ("invalid_request", field)
+    results = body["results"]
+    assert len(results) == min(count, 64)
+    assert {result["status"] for result in results} == {400}
+    assert results[0]["error"] == {"code": "invalid_request", "message": body["error"]["message"], "field": None}
+    assert results[0]["escalation"]["tier"] == "crisis" and results[0]["escalation"]["lines"]
+    assert (results[1]["error"]["field"], "escalation" in results[1]) == ("entries[1].text", False)
+    assert [result["error"]["field"] for result in results[2:]] == [
+        f"entries[{index}].x" for index in range(2, len(results))
+    ]
+    assert all(result["escalation"]["lines"] for result in results[2:])
+    (done,) = (event for event in events if isinstance(event, RequestDone))
+    assert done.code == "invalid_request"
+    assert not any(isinstance(event, SubBatchDone) for event in events)
+
+
+PHRASE = "end it all"
+STATED = (Statement(2, 12, "intent", "en"),)
+"""What is found in ``f"a {PHRASE}"``."""
+
+
+class Phrases:
+    """A floor that knows one phrase, and fails for ``BROKEN``."""
+
+    def __init__(self, log: Callable[[Any], None] = lambda _: None) -> None:
+        self._log = log
+
+    def find(self, text: str) -> tuple[Statement, ...]:
+        self._log("floor")
+        if BROKEN in text:
+            raise ValueError(text)
+        start = text.find(PHRASE)
+        return () if start < 0 else (Statement(start, start + len(PHRASE), "intent", "en"),)
+
+
+class Kept:
+    """Decides nothing and keeps what it is asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[Answered] = []
+
+    def decide(self, answered: Answered) -> dict[str, Any]:
+        self.asked.append(answered)
+        return {"tier": "none", "number": len(self.asked)}
+
+    def record(self) -> None:
+        pass
+
+
+BROKEN = "BROKEN"
+
+
+def test_statements_are_looked_for_before_anything_is_run(bundle: Bundle) -> None:
+    log: list[Any] = []
+    pipeline = open_pipeline(bundle, log.append, floor=Phrases(log.append))
+    log.clear()
+    pipeline.handle([request("a"), request("b")])
+
+    assert log[:2] == ["floor", "floor"]
+    assert isinstance(log[2], SubBatchDone)
+
+
+def test_the_statements_of_a_text_are_decided_on_beside_its_scores(bundle: Bundle) -> None:
+    kept = Kept()
+    pipeline = open_pipeline(bundle, decider=kept, floor=Phrases())
+    body = answer(pipeline, request(f"a {PHRASE}"))
+    answer(pipeline, request("a"))
+
+    assert [asked.statements for asked in kept.asked] == [STATED, ()]
+    assert [asked.received.request.text for asked in kept.asked] == [f"a {PHRASE}", "a"]
+    assert [label.name for label in kept.asked[0].labels] == ["neutral", "depressed", "anxious", "stressed"]
+    assert body["escalation"] == {"tier": "none", "number": 1}
+
+
+@pytest.mark.parametrize(
+    ("raw", "code"),
+    [
+        (request(f"a {PHRASE}{POISON}"), "internal"),
+        (request(f"a {PHRASE}", colour=1), "invalid_request"),
+        (request(f"a {PHRASE}\ud83d"), "invalid_text"),
+        (request(f"a {PHRASE}", context=history(happy=0.5)), "unknown_label"),
+        (request(f"a {PHRASE}{LONG}", options={"over_length": "reject"}), "too_long"),
+    ],
+    ids=["model", "request", "surrogate", "label", "too long"],
+)
+def test_the_statements_of_a_text_are_decided_on_whatever_becomes_of_its_scores(
+    bundle: Bundle, raw: RawRequest, code: str
+) -> None:
+    kept = Kept()
+    poisoned = PoisonedBundle(bundle.folder, bundle.manifest)
+    (outcome,) = open_pipeline(poisoned, decider=kept, floor=Phrases()).handle([raw])
+
+    assert fields(outcome)["error"]["code"] == code
+    assert fields(outcome)["escalation"] == {"tier": "none", "number": 1}
+    (asked,) = kept.asked
+    assert (asked.statements, asked.labels, asked.input, asked.faults) == (STATED, (), None, ())
+
+
+def test_the_statements_of_a_text_with_non_finite_scores_are_decided_on(bundle: Bundle) -> None:
+    kept = Kept()
+    pipeline = open_pipeline(NanBundle(bundle.folder, bundle.manifest), decider=kept, floor=Phrases())
+    (outcome,) = pipeline.handle([request(f"a {PHRASE}{POISON}")])
+
+    assert fields(outcome)["error"]["code"] == "non_finite_scores"
+    assert [(asked.statements, asked.labels) for asked in kept.asked] == [(STATED, ())]
+
+
+def test_the_statements_of_a_text_that_came_too_late_are_decided_on(bundle: Bundle) -> None:
+    ticks, kept = count(), Kept()
+    pipeline = open_pipeline(bundle, clock=lambda: float(next(ticks)), decider=kept, floor=Phrases(), deadline_s=0.5)
+    (outcome,) = pipeline.handle([request(f"a {PHRASE}")])
+
+    assert fields(outcome)["error"]["code"] == "deadline_exceeded"
+    assert [(asked.statements, asked.faults) for asked in kept.asked] == [(STATED, ("model_timeout",))]
+
+
+def test_the_statements_of_a_text_that_was_not_let_in_are_decided_on(bundle: Bundle) -> None:
+    kept = Kept()
+    pipeline = open_pipeline(bundle, decider=kept, floor=Phrases())
+    call = pipeline.prepare(request(f"a {PHRASE}"))
+    call.texts[0].result = LanternError(OVERLOADED, "full")
+    (outcome,) = pipeline.finish([call])
+
+    assert (outcome.status, outcome.retryable) == (503, True)
+    assert fields(outcome)["escalation"] == {"tier": "none", "number": 1}
+    assert [(asked.statements, asked.labels) for asked in kept.asked] == [(STATED, ())]
+
+
+def test_the_statements_of_each_entry_are_decided_on(bundle: Bundle) -> None:
+    kept = Kept()
+    pipeline = open_pipeline(PoisonedBundle(bundle.folder, bundle.manifest), decider=kept, floor=Phrases())
+    texts = [f"a {PHRASE}", "a", f"a {PHRASE}{POISON}", " ", PHRASE]
+    results = answer(pipeline, request(entries=[{"text": text} for text in texts]))["results"]
+
+    assert [result["status"] for result in results] == [200, 200, 500, 400, 200]
+    assert [asked.statements for asked in kept.asked] == [STATED, (), STATED, (Statement(0, 10, "intent", "en"),)]
+    assert [result.get("escalation", {}).get("number") for result in results] == [1, 2, 3, None, 4]
+
+
+def test_a_text_that_is_refused_unread_is_looked_through_and_decided_on_and_not_run(bundle: Bundle) -> None:
+    kept, events = Kept(), list[Event]()
+    pipeline = open_pipeline(bundle, events.append, decider=kept, floor=Phrases())
+    events.clear()
+    outcome = pipeline.refuse(request(f"a {PHRASE}"), LanternError(DRAINING, "stopping"))
+
+    assert (outcome.status, outcome.retryable) == (503, True)
+    assert fields(outcome) == {
+        "error": {"code": "draining", "message": "stopping", "field": None},
+        "escalation": {"tier": "none", "number": 1},
+    }
+    assert [(asked.statements, asked.labels) for asked in kept.asked] == [(STATED, ())]
+    (done,) = events
+    assert isinstance(done, RequestDone)
+    assert (done.code, [text.code for text in done.texts]) == ("draining", ["draining"])
+
+
+def test_entries_that_are_refused_unread_say_what_to_offer_the_writer_of_each(bundle: Bundle) -> None:
+    kept = Kept()
+    pipeline = open_pipeline(bundle, decider=kept, floor=Phrases())
+    entries = [{"text": f"a {PHRASE}"}, {"text": " "}, {"text": "a"}]
+    outcome = pipeline.refuse(request(entries=entries), LanternError(DRAINING, "stopping"))
+    body = fields(outcome)
+
+    assert (outcome.status, outcome.retryable, body["error"]["code"]) == (503, True, "draining")
+    assert [result["status"] for result in body["results"]] == [503, 400, 503]
+    assert [result.get("escalation", {}).get("number") for result in body["results"]] == [1, None, 2]
+    assert [asked.statements for asked in kept.asked] == [STATED, ()]
+
+
+@pytest.mark.parametrize(
+    ("raw", "code"),
+    [
+        (RawRequest(b"{"), "invalid_json"),
+        (request(" "), "invalid_text"),
+        (request("a", colour=1), "invalid_request"),
+        (request(entries=[{"text": "a"}], colour=1), "invalid_request"),
+    ],
+)
+def test_what_is_wrong_with_a_request_is_told_before_that_it_is_not_taken(
+    bundle: Bundle, raw: RawRequest, code: str
+) -> None:
+    events: list[Event] = []
+    pipeline = open_pipeline(bundle, events.append)
+    events.clear()
+    outcome = pipeline.refuse(raw, LanternError(DRAINING, "stopping"))
+
+    assert (outcome.status, outcome.retryable, fields(outcome)["error"]["code"]) == (400, False, code)
+    assert [event.code for event in events if isinstance(event, RequestDone)] == [code]
+
+
+def test_a_floor_that_fails_is_an_error_with_what_to_offer_and_no_calm_answer(bundle: Bundle) -> None:
+    events: list[Event] = []
+    pipeline = open_pipeline(bundle, events.append, decider=escalation(), floor=Phrases())
+    events.clear()
+    outcomes = pipeline.handle([request(f"{CANARY} {BROKEN}", country="GB"), request("a", country="GB")])
+
+    assert [outcome.status for outcome in outcomes] == [500, 200]
+    body = fields(outcomes[0])
+    assert body["error"]["code"] == "internal"
+    assert body["escalation"]["lines"]
+    assert body["escalation"]["uncertainty"] == ["missing_signal"]
+    (fault,) = (event for event in events if isinstance(event, Fault))
+    assert (fault.exception, fault.fault_id in body["error"]["message"]) == ("ValueError", True)
+    assert [event.inputs for event in events if isinstance(event, SubBatchDone)] == [1]
+    assert "QxZ73" not in f"{events} {outcomes}"
+
+
+def test_a_request_that_is_wrong_is_told_so_although_the_floor_fails(bundle: Bundle) -> None:
+    pipeline = open_pipeline(bundle, decider=escalation(), floor=Phrases())
+    (outcome,) = pipeline.handle([request(BROKEN, colour=1)])
+
+    assert (outcome.status, fields(outcome)["error"]["code"]) == (400, "invalid_request")
+    assert fields(outcome)["escalation"]["lines"]
+
+
+def test_an_explicit_statement_is_a_crisis_in_an_answer_and_in_an_error_alike(bundle: Bundle) -> None:
+    events: list[Event] = []
+    pipeline = open_pipeline(bundle, events.append, decider=escalation(events.append), floor=Phrases())
+    events.clear()
+    answered, refused = (
+        fields(outcome)
+        for outcome in pipeline.handle(
+            [
+                request(f"a {PHRASE}", country="GB"),
+                request(f"a {PHRASE}", country="GB", colour=1),
+            ]
+        )
+    )
+
+    assert "labels" in answered and refused["error"]["code"] == "invalid_request"
+    for body in (answered, refused):
+        found = body["escalation"]
+        assert (found["tier"], found["lines"][0]["id"]) == ("crisis", "gb-samaritans")
+        assert "explicit_statement" in found["flags"] and "statement_floor" in found["rules_fired"]
+        assert found["statements"] == [{"start_char": 2, "end_char": 12, "kind": "intent", "language": "en"}]
+        assert found["care_until"]
+    decided = [event for event in events if isinstance(event, Decided)]
+    assert [(event.tier, event.statements) for event in decided] == [("crisis", (("intent", "en"),))] * 2
+    assert PHRASE not in f"{events}"
+
+
+def test_an_event_says_how_long_statements_were_looked_for(bundle: Bundle) -> None:
+    ticks, events = count(), list[Event]()
+    pipeline = open_pipeline(bundle, events.append, clock=lambda: float(next(ticks)), floor=Phrases())
+    pipeline.handle([request("a"), request(" ")])
+
+    assert [text.floor_s for event in events if isinstance(event, RequestDone) for text in event.texts] == [1.0]
 
 
 def test_what_came_too_late_is_told_to_the_policy(bundle: Bundle) -> None:

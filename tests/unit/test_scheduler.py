@@ -16,11 +16,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from handlers.core.answered import Answered
 from handlers.core.errors import RETRY_AFTER_S
 from handlers.core.events import Event, RequestDone, SubBatchDone
 from handlers.core.settings import Settings
+from handlers.core.statements import Statement
 from handlers.core.wire import Outcome, RawRequest
-from handlers.pipeline import Pipeline, ServedModel
+from handlers.pipeline import Decider, Pipeline, ServedModel, StatementFinder
 from handlers.runtime import Logits, Runtime, RuntimeDescription, TokenIds
 from handlers.runtime.bundle import Bundle
 from handlers.scheduler import MAX_TURN_S, TURN_S, TURN_SHARE, Scheduler, Turns
@@ -101,11 +103,11 @@ def code(outcome: Outcome) -> str:
 
 @pytest.fixture
 def hold(bundle: Bundle, runtime: Runtime) -> Iterator[Callable[..., Held]]:
-    """Make a ``Held``; ``changes`` go into the settings."""
+    """Make a ``Held``; ``decider`` and ``floor`` go into the pipeline, ``changes`` into the settings."""
     made: list[Held] = []
     fault = bundle.open_tokenizer().tokenize("<").encoding.ids[0]
 
-    def make(**changes: Any) -> Held:
+    def make(decider: Decider | None = None, floor: StatementFinder | None = None, **changes: Any) -> Held:
         let_go, events = Flag(), list[Event]()
         held_runtime = HeldRuntime(runtime, let_go, fault)
 
@@ -119,7 +121,8 @@ def hold(bundle: Bundle, runtime: Runtime) -> Iterator[Callable[..., Held]]:
             return held.now if made else 0.0
 
         held_bundle = HeldBundle(bundle.folder, bundle.manifest.model_copy(update={"smoke": ()}))
-        pipeline = Pipeline(held_bundle, chosen, ServedModel("sentiment", "1.0"), events.append, clock)
+        served_as = ServedModel("sentiment", "1.0")
+        pipeline = Pipeline(held_bundle, chosen, served_as, events.append, clock, decider, floor)
         held = Held(Scheduler(pipeline, chosen), held_runtime, let_go, events)
         made.append(held)
         return held
@@ -260,6 +263,48 @@ def test_more_work_than_can_wait_is_refused_but_a_short_text_is_not(hold: Callab
     assert (refused.status, code(refused), refused.retryable) == (503, "overloaded", True)
     assert RETRY_AFTER_S >= 1
     assert held.scheduler.in_flight == {"long", "waits", "short"}
+
+
+class Kept:
+    """A decider that keeps what it is asked, by the length of the text."""
+
+    def __init__(self) -> None:
+        self.asked: dict[int, Answered] = {}
+
+    def decide(self, answered: Answered) -> dict[str, Any]:
+        self.asked[len(answered.received.request.text)] = answered
+        return {"tier": "none", "number": len(self.asked)}
+
+    def record(self) -> None:
+        pass
+
+
+class Whole:
+    """A floor to which every text is one statement."""
+
+    def find(self, text: str) -> tuple[Statement, ...]:
+        return (Statement(0, len(text), "wish", "en"),)
+
+
+def test_what_is_refused_or_late_is_decided_on_with_its_statements(hold: Callable[..., Held]) -> None:
+    kept = Kept()
+    held = hold(decider=kept, floor=Whole(), queue_s=1.0, express_tokens=0, deadline_s=10.0)
+    held.scheduler._pace.learn(100, 1.0)  # a long text takes two seconds
+    held.begin_long()
+    held.submit("waits", LONG)
+    held.submit("too much", LONG + "b")
+    held.submit("late", SHORT)
+    refused = held.collect("too much")["too much"]
+    held.now = 10.0
+    late = held.collect("late")["late"]
+
+    assert (code(refused), refused.retryable, code(late)) == ("overloaded", True, "deadline_exceeded")
+    assert json.loads(refused.body)["escalation"] == {"tier": "none", "number": 1}
+    assert json.loads(late.body)["escalation"]["tier"] == "none"
+    full, overdue = kept.asked[201], kept.asked[10]
+    assert (full.statements, full.labels, full.faults) == ((Statement(0, 201, "wish", "en"),), (), ())
+    assert (overdue.statements, overdue.labels) == ((Statement(0, 10, "wish", "en"),), ())
+    assert overdue.faults == ("model_timeout",)
 
 
 def test_the_texts_of_one_call_do_not_count_against_each_other(hold: Callable[..., Held]) -> None:

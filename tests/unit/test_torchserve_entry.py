@@ -207,6 +207,17 @@ def test_a_number_that_json_does_not_know_is_refused_however_the_server_decodes(
     assert loaded.body()["error"]["code"] == "invalid_json"
 
 
+def test_an_explicit_statement_is_found_in_an_answer_and_in_an_error(loaded: Worker) -> None:
+    stated = {"text": "I want to die.", "country": "GB"}
+    loaded.predict(rest(json.dumps(stated).encode()), rest(json.dumps(stated | {"colour": 1}).encode()))
+
+    assert [loaded.status(index) for index in range(2)] == [200, 400]
+    for index in range(2):
+        found = loaded.body(index)["escalation"]
+        assert (found["tier"], bool(found["lines"])) == ("crisis", True)
+        assert [(one["kind"], one["language"]) for one in found["statements"]] == [("wish", "en")]
+
+
 def test_a_query_is_no_substitute_for_an_empty_body(loaded: Worker) -> None:
     loaded.predict(rest(b"", "application/json", parameter("body", BODY), parameter("text", b"I am fine.")))
 
@@ -290,11 +301,16 @@ def test_a_replica_that_drains_refuses_and_asks_to_come_back(
     assert worker.status() == 200
 
     (tmp_path / "draining").touch()
-    worker.predict(rest(), grpc("data", BODY))
+    entries = b'{"entries": [{"text": "I am fine."}, {"text": " "}]}'
+    worker.predict(rest(), grpc("data", BODY), rest(entries), rest(b"{"))
 
-    assert [worker.status(index) for index in range(2)] == [503, 503]
+    assert [worker.status(index) for index in range(4)] == [503, 503, 503, 400]
     assert worker.headers(1)["Retry-After"] == "1"
-    assert worker.body(1)["error"]["code"] == "draining"
+    assert [worker.body(index)["error"]["code"] for index in range(3)] == ["draining"] * 3
+    assert all(worker.body(index)["escalation"]["lines"] for index in range(2))
+    results = worker.body(2)["results"]
+    assert [(result["status"], bool(result.get("escalation"))) for result in results] == [(503, True), (400, False)]
+    assert worker.body(3)["error"]["code"] == "invalid_json"
 
 
 def test_only_a_retryable_answer_asks_to_come_back(loaded: Worker) -> None:
@@ -322,6 +338,13 @@ def test_a_worker_that_cannot_load_says_why(folder: Path, tmp_path: Path, monkey
     found = json.loads(report.read_text(encoding="utf-8"))
     assert found["state"] == "failed"
     assert "lantern.device" in found["message"]
+
+
+def test_phrases_of_the_serving_machine_take_the_place_of_those_in_the_archive(folder: Path, tmp_path: Path) -> None:
+    worker = Worker(folder)
+    worker.service.context.model_yaml_config["lantern"]["phrases"] = str(tmp_path)
+    with pytest.raises(StartupError, match="phrase"):
+        worker.load()
 
 
 def test_a_bundle_that_was_changed_does_not_load(folder: Path, tmp_path: Path) -> None:

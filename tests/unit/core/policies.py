@@ -57,7 +57,7 @@ def policy_bytes(**changes: Any) -> bytes:
 
 def case(signals: dict[str, float | None], consent: dict[str, Any] | None = None, **changes: Any) -> Case:
     """Return a case of entry ``e9``; ``changes`` go into the case where it has such a field, and into its context."""
-    top = {name: changes.pop(name) for name in ("id", "entry_id", "expected_signals") if name in changes}
+    top = {name: changes.pop(name) for name in ("id", "entry_id", "expected_signals", "statement") if name in changes}
     fields = {
         "id": "c1",
         "entry_id": "e9",

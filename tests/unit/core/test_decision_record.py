@@ -28,7 +28,7 @@ from tests.unit.decisions import facts
 FIELDS = {
     *("decision_id", "time", "policy", "models", "subject_hmac", "key_id", "entry_hmac", "scores", "truncation"),
     *("language", "country", "age_band", "history", "consent", "rules_fired", "tier_before", "tier", "uncertainty"),
-    *("actions", "lines_shown", "idempotency_key", "prev_hash"),
+    *("actions", "lines_shown", "flags", "statement", "care_until", "idempotency_key", "prev_hash"),
 }
 
 
@@ -49,6 +49,26 @@ def test_a_line_has_exactly_the_fields_of_the_specification() -> None:
     assert sorted(fields["models"][0]) == ["calibration", "name", "revision"]
     assert sorted(fields["truncation"]) == ["tokens", "tokens_scored"]
     assert fields["history"] == {"n": 3}
+
+
+def test_a_record_of_before_there_was_a_floor_stays_valid() -> None:
+    older = json.loads(line())
+    for name in ("flags", "statement", "care_until"):
+        del older[name]
+
+    record = parse_line(canonical_json(older))
+
+    assert isinstance(record, DecisionRecord)
+    assert (record.flags, record.statement, record.care_until) == ((), None, None)
+
+
+def test_a_statement_is_recorded_by_kind_and_language_alone() -> None:
+    found = {"kinds": ["wish"], "languages": ["en"]}
+
+    assert json.loads(line(statement=found))["statement"] == found
+    for more in ({"start_char": 3}, {"text": WORDS}):
+        with pytest.raises(ValidationError):
+            facts(statement=found | more)
 
 
 def test_canonical_json_has_sorted_keys_no_spaces_utf_8_and_floats_by_repr() -> None:

@@ -57,7 +57,9 @@ def test_one_decision_a_line(cases: Path, capsys: pytest.CaptureFixture[str]) ->
         ("c2", "none"),
         ("c3", "emergency_contact"),
     ]
-    assert list(decisions[0]) == ["id", "tier", "actions", "lines", "rules_fired", "uncertainty", "flags", "active"]
+    assert list(decisions[0]) == [
+        *("id", "tier", "actions", "lines", "rules_fired", "uncertainty", "flags", "active", "care_until")
+    ]
     assert decisions[0]["actions"] == [
         {
             "action": "offer_self_help",
@@ -174,6 +176,47 @@ def test_a_decision_is_explained_in_a_terminals_width(cases: Path, capsys: pytes
         assert part in words
 
 
+def test_a_statement_is_explained_with_what_the_scores_alone_call_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one = {
+        "entry_id": "e9",
+        "signals": {"neutral": 0.9},
+        "statement": {"kinds": ["wish"], "languages": ["es"]},
+        "consent": {"notify_therapist": True},
+        "context": {"now": "2026-03-01T14:00:00Z", "country": "GB", "language": "en", "age_band": "adult"},
+    }
+
+    assert run("--cases", write(tmp_path / "one.jsonl", one), "--explain") == 0
+    words = " ".join(capsys.readouterr().out.split())
+    for part in (
+        "EXPLICIT STATEMENT wish; in es called for by the scores alone: none",
+        "statement_floor -> crisis the text states wish (es)",
+        "crisis lines stay in sight until 2026-03-08T14:00:00Z",
+        "explicit_statement: kinds: wish",
+        "suppressed notify_therapist; because of floor_only floor_only: no model calls for it",
+        "call 116 123",
+    ):
+        assert part in words
+
+
+@pytest.mark.parametrize(
+    ("statement", "named"),
+    [
+        ({"kinds": ["threat"]}, "statement.kinds[0]"),
+        ({"kinds": []}, "statement.kinds"),
+        ({"kinds": ["wish"], "languages": ["xx"]}, "statement.languages[0]"),
+        ({"kinds": ["wish"], "text": "a"}, "statement.text"),
+        (True, "statement"),
+    ],
+)
+def test_a_statement_of_an_unknown_form_is_refused_with_its_field(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], statement: Any, named: str
+) -> None:
+    assert run("--cases", write(tmp_path / "one.jsonl", {"signals": {}, "statement": statement})) == 2
+    assert f"{named}: " in capsys.readouterr().err
+
+
 def test_the_only_case_needs_no_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     only = write(tmp_path / "one.jsonl", {"signals": {"neutral": 0.95}})
 
@@ -186,6 +229,7 @@ def test_the_only_case_needs_no_name(tmp_path: Path, capsys: pytest.CaptureFixtu
 
 def test_what_is_deferred_and_offered_is_explained(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     late = {"now": "2029-03-01T23:30:00Z", "country": "US", "active": ["anxious"], "language": "en"}
+    late = {**late, "age_band": "adult"}
     given = {"notify_therapist": True, "self_help": True}
     one = {"id": "\x1b[31mred", "signals": {"depressed": 0.95, "anxious": 0.6}, "consent": given, "context": late}
 

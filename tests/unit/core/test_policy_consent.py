@@ -60,7 +60,7 @@ def test_each_action_needs_its_own_scope_and_crisis_lines_need_none() -> None:
 
 
 def situation(given: dict[str, Any], tier: Tier = "emergency_contact", **changes: Any) -> Situation:
-    return Situation(read(case({SI: 0.95}, given, **changes), POLICY), tier, False)
+    return Situation(read(case({SI: 0.95}, given, **changes), POLICY), tier, False, tier)
 
 
 @pytest.mark.parametrize("action", [action for action in ACTIONS if scope_of(action) is not None])
@@ -125,10 +125,10 @@ def test_a_confirmation_is_of_this_entry_and_by_one_who_may(
     ("action", "age_band", "who"),
     [
         ("alert_contact", "adult", ("human", "user")),
-        ("alert_contact", None, ("human", "user")),
+        ("alert_contact", None, ("human",)),
         ("alert_contact", "minor", ("human",)),
         ("notify_therapist", "adult", ()),
-        ("notify_therapist", None, ()),
+        ("notify_therapist", None, ("human",)),
         ("notify_therapist", "minor", ("human",)),
         ("show_crisis_lines", "minor", ()),
         ("offer_self_help", "minor", ()),

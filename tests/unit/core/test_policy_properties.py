@@ -20,7 +20,9 @@ from handlers.core.policy import Decision
 from handlers.core.policy_case import Case, parse_case
 from handlers.core.policy_model import RANK, SCOPES, THIRD_PARTY, TIERS, Policy
 from handlers.core.policy_reading import read
-from handlers.core.policy_rules import GATES, TIER_RULES, UNCERTAINTY_RULES
+from handlers.core.policy_rules import FLAG_RULES, GATES, TIER_RULES, UNCERTAINTY_RULES
+from handlers.core.statements import KINDS as STATEMENT_KINDS
+from handlers.core.statements import LANGUAGES as STATEMENT_LANGUAGES
 from tests.unit.core.policies import CATALOGUE, CONFIG, POLICY, decision_of, entry, policy_with
 
 SI = "suicidal_ideation"
@@ -97,11 +99,24 @@ def case_fields(draw: st.DrawFn) -> dict[str, Any]:
         "consent": draw(consent_of(kind, now)),
         "context": draw(context_of(kind, now)) | ({} if now is None else {"now": now}),
     }
+    if (statement := draw(STATEMENTS)) is not None:
+        fields["statement"] = statement
     if kind != "odd":  # a label that was active and has no score is not clear
         active = [label for label in fields["context"].get("active", []) if label in fields["signals"]]
         fields["context"]["active"] = active
     return fields
 
+
+STATEMENTS = (
+    st.none()
+    | st.none()
+    | st.builds(
+        lambda kinds, languages: {"kinds": sorted(kinds), "languages": sorted(languages)},
+        st.sets(st.sampled_from(STATEMENT_KINDS), min_size=1),
+        st.sets(st.sampled_from(STATEMENT_LANGUAGES), max_size=3),
+    )
+)
+UNREAD = st.lists(st.sampled_from(["locale", "country", "context.now", "consent.use_history", "context.history[3]"]))
 
 NEEDED = {"odd": (), "clear": ("history", "last_actions"), "acute": ("confirmation", "last_actions")}
 """What of the context is always there, so that there is something to see."""
@@ -123,10 +138,12 @@ def context_of(kind: str, now: str | None) -> st.SearchStrategy[dict[str, Any]]:
         "history": st.lists(entries(now), max_size=6),
         "last_actions": st.lists(done(now), max_size=2),
         "confirmation": st.builds(
-            lambda name, by: {"entry_id": name, "by": by},
+            lambda name, by, action: {"entry_id": name, "by": by} | ({} if action is None else {"action": action}),
             st.sampled_from(["e9", "e9", "e9", "e1"]),
             st.sampled_from(["human", "user", "human", "user", "x"]),
+            st.sampled_from([None, *THIRD_PARTY]),
         ),
+        "care_until": ages.map(lambda age: at(now, -age)),
         "active": st.lists(st.sampled_from(READ), max_size=2),
         "contact_unsafe": st.sampled_from([False, False, False, True]),
     }
@@ -255,7 +272,7 @@ def test_nobody_is_told_anything_without_leave(fields: dict[str, Any], policy: P
     decision = decision_of(to_case(fields), policy)
 
     confirmed = context.get("confirmation", {})
-    minor = context.get("age_band") == "minor"
+    minor = context.get("age_band") != "adult"  # an age that is not known may be a minor's
     by = {"human"} if minor else {"human", "user"}
     is_confirmed = fields["entry_id"] == "e9" == confirmed.get("entry_id") and confirmed.get("by") in by
     for action in decision.actions:
@@ -341,8 +358,7 @@ def test_a_decision_holds_only_words_of_our_own(fields: dict[str, Any], policy: 
     canary = "Canary wrote this: tell 555-0199 at once"
     decision = decision_of(to_case(fields | {"text": canary}), policy)
 
-    words = {rule.id for rules in (TIER_RULES, UNCERTAINTY_RULES, GATES) for rule in rules}
-    words |= {"contradiction", "third_party_guidance", "unknown_signal"}
+    words = {rule.id for rules in (TIER_RULES, UNCERTAINTY_RULES, GATES, FLAG_RULES) for rule in rules}
     words |= {"international_directory", "child_line_first", "stale_line"}
     assert {*decision.rules_fired, *decision.uncertainty, *decision.flags} <= words
     assert set(decision.active) <= set(RISKS)
@@ -391,7 +407,9 @@ def test_help_is_there_and_every_refusal_has_its_reason(fields: dict[str, Any], 
         assert (action.reason is None) == (action.status in ("planned", "proposed"))
         assert (action.not_before is not None) == (action.status == "deferred")
         if action.status == "deferred":
-            assert (action.action, decision.tier) == ("notify_therapist", "professional")
+            assert action.action == "notify_therapist"
+            # Where the floor has raised the tier, what the models call for at professional keeps its quiet hours.
+            assert decision.tier == "professional" or (decision.tier == "crisis" and "statement" in fields)
 
 
 @properties(200)
@@ -403,7 +421,7 @@ def test_no_model_reaches_beyond_its_limit(fields: dict[str, Any], policy: Polic
     readable += [label for past in one.context.history for label in past.scores if label in caps]
     limit = max((caps[label] for label in readable), key=RANK.__getitem__, default="none")
 
-    decision = decision_of(one, policy)
+    decision = decision_of(to_case({name: value for name, value in fields.items() if name != "statement"}), policy)
 
     assert RANK[decision.tier] <= RANK[limit]
     assert "history_profile" not in read(one, policy).labels
@@ -430,3 +448,82 @@ def test_nothing_that_is_not_known_ends_in_plain_none(fields: dict[str, Any], po
         assert decision.uncertainty
         assert "show_crisis_lines" in planned(decision)
         assert not planned(decision) & set(THIRD_PARTY)
+
+
+HELP = {"show_crisis_lines", "request_human_review"}
+
+
+def passed_on(decision: Decision) -> set[str]:
+    """Return the third-party actions that are not held back."""
+    return {action.action for action in decision.actions if action.action in THIRD_PARTY} - {
+        action.action for action in decision.actions if action.status == "suppressed"
+    }
+
+
+@properties(250)
+@given(case_fields(), policies, STATEMENTS.filter(bool), UNREAD, st.booleans())
+def test_more_flags_never_remove_help(
+    fields: dict[str, Any], policy: Policy, statement: dict[str, Any], unread: list[str], cut: bool
+) -> None:
+    fewer = {name: value for name, value in fields.items() if name != "statement"}
+    more = fields | {
+        "statement": statement,
+        "context": fields["context"] | {"unread": sorted(set(unread)), "history_cut": cut},
+    }
+
+    before, after = decision_of(to_case(fewer), policy), decision_of(to_case(more), policy)
+
+    assert RANK[after.tier] >= max(RANK[before.tier], RANK["crisis"])
+    assert {line.id for line in before.lines} <= {line.id for line in after.lines}
+    assert planned(before) & HELP <= planned(after)
+    assert after.lines and "show_crisis_lines" in planned(after)
+    assert "request_human_review" in {action.action for action in after.actions}
+
+
+@properties(300)
+@given(case_fields(), policies, STATEMENTS.filter(bool))
+def test_the_floor_alone_never_discloses(fields: dict[str, Any], policy: Policy, statement: dict[str, Any]) -> None:
+    fewer = {name: value for name, value in fields.items() if name != "statement"}
+    given_by = fields["context"].get("confirmation", {})
+    is_human = given_by.get("by") == "human" and fields["entry_id"] == "e9" == given_by.get("entry_id")
+    confirmed = {given_by.get("action")} if is_human else set()
+
+    before = decision_of(to_case(fewer), policy)
+    after = decision_of(to_case(fields | {"statement": statement}), policy)
+
+    assert passed_on(after) - confirmed <= passed_on(before)
+
+
+@properties()
+@given(case_fields(), policies, UNREAD, st.booleans())
+def test_what_could_not_be_read_never_removes_help_and_never_adds_a_disclosure(
+    fields: dict[str, Any], policy: Policy, unread: list[str], cut: bool
+) -> None:
+    more = fields | {"context": fields["context"] | {"unread": sorted(set(unread)), "history_cut": cut}}
+
+    before, after = decision_of(to_case(fields), policy), decision_of(to_case(more), policy)
+
+    assert after.tier == before.tier
+    assert {line.id for line in before.lines} <= {line.id for line in after.lines}
+    assert planned(before) <= planned(after)
+    assert passed_on(after) <= passed_on(before)
+
+
+@properties()
+@given(case_fields(), policies, ages)
+def test_the_time_after_a_crisis_adds_lines_and_nothing_else(
+    fields: dict[str, Any], policy: Policy, age: timedelta
+) -> None:
+    now = fields["context"].get("now")
+    context = {name: value for name, value in fields["context"].items() if name != "care_until"}
+    until = at(now, -age)
+
+    before = decision_of(to_case(fields | {"context": context}), policy)
+    after = decision_of(to_case(fields | {"context": context | {"care_until": until}}), policy)
+
+    assert after.tier == before.tier
+    others = [[a for a in one.actions if a.action != "show_crisis_lines"] for one in (before, after)]
+    assert others[0] == others[1]
+    running = now is None or datetime.fromisoformat(now) < datetime.fromisoformat(until)
+    assert bool(after.lines) == (running or bool(before.lines))
+    assert ("in_care" in after.flags) == running

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import random
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -10,8 +12,11 @@ from hypothesis import strategies as st
 from handlers.core.errors import LanternError
 from handlers.core.schema import (
     MAX_ENTRIES,
+    Call,
     ClassifyRequest,
+    Consent,
     OverLength,
+    Received,
     TimedConsent,
     decode_json,
     encode_json,
@@ -28,9 +33,25 @@ HISTORY = {"entry_id": "e1", "at": "2026-03-01T14:00:00Z", "scores": {"depressed
 
 def refusal(body: object) -> tuple[str, str | None]:
     """Return code and field of the error that ``body`` meets."""
-    with pytest.raises(LanternError) as caught:
-        parse_call(body)
-    return caught.value.kind.code, caught.value.field
+    error = _error(body)
+    assert error is not None
+    return error.kind.code, error.field
+
+
+def _error(body: object) -> LanternError | None:
+    try:
+        call = parse_call(body)
+    except LanternError as error:
+        return error
+    first = call.items[0]
+    return call.error or (first if isinstance(first, LanternError) else first.error)
+
+
+def unread(body: object) -> list[str]:
+    """Return the side fields of a request that count as not known; it is answered."""
+    received = parse_request(body)
+    assert received.error is None
+    return [field.field for field in received.unread]
 
 
 def with_history(**changes: Any) -> dict[str, Any]:
@@ -38,7 +59,7 @@ def with_history(**changes: Any) -> dict[str, Any]:
 
 
 def test_only_the_text_is_required() -> None:
-    request = parse_request({"text": "a"})
+    request = parse_request({"text": "a"}).request
 
     assert request == ClassifyRequest(text="a")
     assert request.options.over_length is OverLength.WINDOW
@@ -64,7 +85,7 @@ def test_every_field_of_the_contract_is_taken() -> None:
             "context": {"age_band": "adult", "history": [HISTORY]},
             "options": {"return_logits": True, "over_length": "head_tail"},
         }
-    )
+    ).request
 
     assert isinstance(request.consent.human_review, TimedConsent)
     assert request.context.history[0].scores == {"depressed": 0.7}
@@ -94,22 +115,13 @@ def test_an_unknown_field_is_named_with_its_path(body: dict[str, Any], field: st
         ({"text": 1}, "text"),
         ({"text": None}, "text"),
         ({"text": ["a"]}, "text"),
-        ({"text": "a", "locale": 1}, "locale"),
-        ({"text": "a", "country": 44}, "country"),
         ({"text": "a", "entry_id": 7}, "entry_id"),
         ({"text": "a", "entry_id": ""}, "entry_id"),
         ({"text": "a", "subject_id": "s" * 257}, "subject_id"),
         ({"text": "a", "consent": True}, "consent"),
-        ({"text": "a", "consent": {"self_help": "yes"}}, "consent.self_help"),
-        ({"text": "a", "consent": {"self_help": 1}}, "consent.self_help"),
-        ({"text": "a", "consent": {"self_help": None}}, "consent.self_help"),
-        ({"text": "a", "consent": {"self_help": {}}}, "consent.self_help.granted"),
-        ({"text": "a", "consent": {"self_help": {"granted": 1}}}, "consent.self_help.granted"),
         ({"text": "a", "context": []}, "context"),
-        ({"text": "a", "context": {"age_band": "child"}}, "context.age_band"),
         ({"text": "a", "context": {"history": {}}}, "context.history"),
         ({"text": "a", "context": {"history": "none"}}, "context.history"),
-        ({"text": "a", "context": {"history": [1]}}, "context.history[0]"),
         ({"text": "a", "options": {"return_logits": "true"}}, "options.return_logits"),
         ({"text": "a", "options": {"return_logits": 1}}, "options.return_logits"),
         ({"text": "a", "options": {"over_length": "tail"}}, "options.over_length"),
@@ -120,24 +132,99 @@ def test_a_wrong_type_is_refused_and_not_coerced(body: dict[str, Any], field: st
     assert refusal(body)[1] == field
 
 
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"locale": 1}, "locale"),
+        ({"country": 44}, "country"),
+        ({"consent": {"self_help": "yes"}}, "consent.self_help"),
+        ({"consent": {"self_help": 1}}, "consent.self_help"),
+        ({"consent": {"self_help": None}}, "consent.self_help"),
+        ({"consent": {"self_help": {}}}, "consent.self_help"),
+        ({"consent": {"self_help": {"granted": 1}}}, "consent.self_help"),
+        ({"context": {"age_band": "child"}}, "context.age_band"),
+        ({"context": {"now": "yesterday"}}, "context.now"),
+        ({"context": {"now": "0001-01-01T00:00:00Z"}}, "context.now"),
+        ({"context": {"care_until": 7}}, "context.care_until"),
+        ({"context": {"history": [1]}}, "context.history[0]"),
+        ({"context": {"history": [HISTORY, {"entry_id": "e2"}]}}, "context.history[1]"),
+    ],
+)
+def test_a_side_field_that_cannot_be_read_counts_as_not_known_and_is_named(fields: dict[str, Any], field: str) -> None:
+    assert unread({"text": "a", **fields}) == [field]
+
+
+def test_what_can_be_read_beside_what_cannot_is_kept() -> None:
+    received = parse_request(
+        {
+            "text": "a",
+            "locale": "en_US",
+            "country": "GB",
+            "consent": {"self_help": True, "human_review": "yes"},
+            "context": {"age_band": "minor", "now": 1, "history": [HISTORY, {}, HISTORY | {"entry_id": "e3"}]},
+            "colour": "red",
+        }
+    )
+
+    assert received.error is not None and received.error.field == "colour"
+    assert received.request.country == "GB"
+    assert received.request.context.age_band == "minor"
+    assert received.request.consent == Consent(self_help=True)
+    assert [entry.entry_id for entry in received.request.context.history] == ["e1", "e3"]
+    assert [one.field for one in received.unread] == [
+        "locale",
+        "consent.human_review",
+        "context.now",
+        "context.history[1]",
+    ]
+
+
+def test_of_a_history_that_is_too_long_the_newest_entries_are_read() -> None:
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    history = [HISTORY | {"entry_id": str(n), "at": (start + timedelta(hours=n)).isoformat()} for n in range(1200)]
+    history.append({"entry_id": "broken", "at": "when?", "scores": {}})
+    random.Random(7).shuffle(history)
+
+    received = parse_request({"text": "a", "context": {"history": history}})
+
+    assert received.history_cut
+    assert {entry.entry_id for entry in received.request.context.history} == {str(n) for n in range(200, 1200)}
+    assert received.unread == ()
+
+
+def test_a_text_with_an_unpaired_surrogate_is_an_error_that_can_still_be_decided_on() -> None:
+    received = parse_request({"text": "I want to die \ud83d", "country": "GB"})
+
+    assert received.error is not None and received.error.kind.code == "invalid_text"
+    assert received.request.text == "I want to die \ufffd"
+    assert received.request.country == "GB"
+
+
+@given(st.dictionaries(st.sampled_from([*ClassifyRequest.model_fields, "other"]), st.deferred(lambda: canary_bodies())))
+def test_a_request_of_any_shape_is_read_in_the_end(body: dict[str, Any]) -> None:
+    received = parse_request({**body, "text": "a"})
+
+    assert received.request.text == "a"
+    assert (received.error is None) == ("other" not in body and _error({**body, "text": "a"}) is None)
+
+
 @pytest.mark.parametrize("expires_at", ["tomorrow", "2026-03-01", "2026-03-01T14:00:00", 1772373600, "T", True])
 def test_a_consent_ends_at_a_time_with_a_zone(expires_at: object) -> None:
     body = {"text": "a", "consent": {"self_help": {"granted": True, "expires_at": expires_at}}}
 
-    assert refusal(body) == ("invalid_request", "consent.self_help.expires_at")
+    assert unread(body) == ["consent.self_help"]
 
 
 @pytest.mark.parametrize("score", [-0.001, 1.001, "0.5", True, None, float("inf"), float("nan")])
 def test_an_earlier_score_is_a_number_from_0_to_1(score: object) -> None:
-    assert refusal(with_history(scores={"depressed": score})) == (
-        "invalid_request",
-        "context.history[0].scores.depressed",
-    )
+    assert unread(with_history(scores={"depressed": score})) == ["context.history[0]"]
 
 
 @pytest.mark.parametrize("score", [0, 0.0, 1, 1.0])
 def test_the_bounds_of_an_earlier_score_are_in(score: float) -> None:
-    assert parse_request(with_history(scores={"depressed": score})).context.history[0].scores == {"depressed": score}
+    request = parse_request(with_history(scores={"depressed": score})).request
+
+    assert request.context.history[0].scores == {"depressed": score}
 
 
 @pytest.mark.parametrize("missing", ["entry_id", "at", "scores"])
@@ -146,7 +233,7 @@ def test_a_history_entry_is_whole(missing: str) -> None:
 
     body = {"text": "a", "context": {"history": [HISTORY, entry]}}
 
-    assert refusal(body) == ("invalid_request", f"context.history[1].{missing}")
+    assert unread(body) == ["context.history[1]"]
 
 
 @pytest.mark.parametrize("body", [{}, {"text": ""}, {"text": " \n\t\u00a0\u2003"}, {"text": "a \ud800"}])
@@ -156,22 +243,22 @@ def test_a_text_that_is_missing_empty_or_not_unicode_is_an_invalid_text(body: di
 
 @pytest.mark.parametrize("text", ["\x00", "a\x00b", "\ufeff", "😀", "</s>", "\u202e", "字", "a" * 100_000])
 def test_any_unicode_text_is_taken_unchanged(text: str) -> None:
-    assert parse_request({"text": text}).text == text
+    assert parse_request({"text": text}).request.text == text
 
 
 @pytest.mark.parametrize("locale", ["en", "en-GB", "zh-Hant", "zh-Hant-TW", "es-419", "fil"])
 def test_a_locale_is_language_script_and_region(locale: str) -> None:
-    assert parse_request({"text": "a", "locale": locale}).locale == locale
+    assert parse_request({"text": "a", "locale": locale}).request.locale == locale
 
 
 @pytest.mark.parametrize("locale", ["", "e", "EN", "en_GB", "en-gb", "english", "en-GB-x", "en-GB\n", " en"])
 def test_any_other_locale_is_an_unknown_one(locale: str) -> None:
-    assert refusal({"text": "a", "locale": locale}) == ("unknown_locale", "locale")
+    assert unread({"text": "a", "locale": locale}) == ["locale"]
 
 
 @pytest.mark.parametrize("country", ["", "gb", "GBR", "G1", "GB\n", "ÄÖ"])
 def test_a_country_is_two_capital_letters(country: str) -> None:
-    assert refusal({"text": "a", "country": country}) == ("invalid_request", "country")
+    assert unread({"text": "a", "country": country}) == ["country"]
 
 
 @pytest.mark.parametrize("entries", [[], [{"text": "a"}] * (MAX_ENTRIES + 1), {"text": "a"}, "a", None, 3])
@@ -182,8 +269,10 @@ def test_entries_are_a_list_of_1_to_64(entries: object) -> None:
 def test_64_entries_are_taken() -> None:
     call = parse_call({"entries": [{"text": str(number)} for number in range(MAX_ENTRIES)]})
 
-    assert isinstance(call, list)
-    assert [entry.text for entry in call if isinstance(entry, ClassifyRequest)] == [str(n) for n in range(MAX_ENTRIES)]
+    assert call.is_list and call.error is None
+    assert [item.request.text for item in call.items if isinstance(item, Received)] == [
+        str(n) for n in range(MAX_ENTRIES)
+    ]
 
 
 def test_entries_have_no_siblings() -> None:
@@ -193,9 +282,12 @@ def test_entries_have_no_siblings() -> None:
 def test_a_bad_entry_stands_in_its_place_and_keeps_the_others() -> None:
     call = parse_call({"entries": [{"text": "a"}, {"text": " "}, 7, {"text": "b", "consent": {"x": 1}}, {"text": "c"}]})
 
-    assert isinstance(call, list)
-    found = [entry.field if isinstance(entry, LanternError) else entry.text for entry in call]
-    assert found == ["a", "entries[1].text", "entries[2]", "entries[3].consent.x", "c"]
+    assert call.is_list and call.error is None
+    found = [
+        item.field if isinstance(item, LanternError) else (item.request.text, item.error and item.error.field)
+        for item in call.items
+    ]
+    assert found == [("a", None), "entries[1].text", "entries[2]", ("b", "consent.x"), ("c", None)]
 
 
 @pytest.mark.parametrize("body", [None, [], "a", 7, True, 0.5])
@@ -231,11 +323,11 @@ def test_what_is_not_strict_json_is_refused_with_its_reason(payload: bytes, mess
 def test_a_huge_number_is_no_way_to_get_an_infinite_score() -> None:
     body = decode_json(json.dumps(with_history(scores={"depressed": 0.5})).replace("0.5", "1e999").encode())
 
-    assert refusal(body) == ("invalid_request", "context.history[0].scores.depressed")
+    assert unread(body) == ["context.history[0]"]
 
 
 def test_plain_text_is_the_text_alone() -> None:
-    assert parse_text('{"text": "ü"}'.encode()) == ClassifyRequest(text='{"text": "ü"}')
+    assert parse_text('{"text": "ü"}'.encode()) == Call((Received(ClassifyRequest(text='{"text": "ü"}')),))
 
 
 @pytest.mark.parametrize("payload", [b"", b" \n", b"a\xff"])
@@ -247,9 +339,9 @@ def test_plain_text_that_is_empty_or_not_utf8_is_an_invalid_text(payload: bytes)
 @pytest.mark.parametrize("key", ["I feel low today", "naïve", "a" * 65, "", "a\nb", "\ud800"])
 def test_a_key_that_is_no_field_name_is_not_repeated(key: str) -> None:
     assert field_name(key) == "(not a field name)"
-    with pytest.raises(LanternError) as caught:
-        parse_call({"text": "a", key: 1})
-    assert not key or key not in f"{caught.value} {error_fields(caught.value)}"
+    error = _error({"text": "a", key: 1})
+    assert error is not None
+    assert not key or key not in f"{error} {error_fields(error)}"
 
 
 @pytest.mark.parametrize("key", ["txt", "over-length", "a.b", "_x1"])
@@ -271,11 +363,13 @@ def test_no_error_repeats_what_the_caller_wrote(body: dict[str, Any]) -> None:
     try:
         call = parse_call(body)
     except LanternError as error:
-        call = [error]
-    errors = [one for one in call if isinstance(one, LanternError)] if isinstance(call, list) else []
+        call = Call((error,))
+    refused = [one if isinstance(one, LanternError) else one.error for one in call.items]
+    named = [field.model_dump() for one in call.items if isinstance(one, Received) for field in one.unread]
 
-    for error in errors:
-        assert "QxZ73" not in f"{error} {json.dumps(error_fields(error))}"
+    for error in (*refused, call.error):
+        assert error is None or "QxZ73" not in f"{error} {json.dumps(error_fields(error))}"
+    assert "QxZ73" not in json.dumps(named)
 
 
 @given(st.binary(max_size=200))

@@ -6,9 +6,28 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handlers.core.errors import DRAINING, INVALID_TEXT, LanternError
-from handlers.core.schema import ClassifyRequest, ClassifyResponse, InputReport, LabelScore, ModelReport, Timing
-from handlers.core.wire import JSON, Outcome, RawRequest, decode_call, entries_outcome, requests_of, single_outcome
+from handlers.core.errors import DRAINING, INVALID_REQUEST, INVALID_TEXT, LanternError
+from handlers.core.schema import (
+    MAX_ENTRIES,
+    Call,
+    ClassifyRequest,
+    ClassifyResponse,
+    InputReport,
+    LabelScore,
+    ModelReport,
+    Received,
+    Timing,
+    UnreadField,
+)
+from handlers.core.wire import (
+    JSON,
+    Outcome,
+    RawRequest,
+    decode_call,
+    entries_outcome,
+    refused_outcome,
+    single_outcome,
+)
 
 BODY = b'{"text": "a"}'
 RESPONSE = ClassifyResponse(
@@ -24,8 +43,13 @@ RESPONSE = ClassifyResponse(
 )
 
 
+def one(text: str) -> Call:
+    """The call for one text and nothing else."""
+    return Call((Received(ClassifyRequest(text=text)),))
+
+
 def test_a_protocol_without_a_media_type_sends_json() -> None:
-    assert decode_call(RawRequest(BODY)) == ClassifyRequest(text="a")
+    assert decode_call(RawRequest(BODY)) == one("a")
 
 
 @pytest.mark.parametrize(
@@ -41,12 +65,12 @@ def test_a_protocol_without_a_media_type_sends_json() -> None:
     ],
 )
 def test_json_is_taken_in_any_spelling_of_its_media_type(media_type: str) -> None:
-    assert decode_call(RawRequest(BODY, media_type)) == ClassifyRequest(text="a")
+    assert decode_call(RawRequest(BODY, media_type)) == one("a")
 
 
 @pytest.mark.parametrize("media_type", ["text/plain", "text/plain; charset=utf-8", "TEXT/PLAIN"])
 def test_plain_text_is_not_read_as_json(media_type: str) -> None:
-    assert decode_call(RawRequest(BODY, media_type)) == ClassifyRequest(text=BODY.decode())
+    assert decode_call(RawRequest(BODY, media_type)) == one(BODY.decode())
 
 
 @pytest.mark.parametrize(
@@ -78,13 +102,23 @@ def test_any_header_and_body_end_in_a_request_or_an_error_of_the_table(media_typ
     except LanternError as error:
         assert error.kind.http in (400, 415)
     else:
-        assert requests_of(call)
+        assert 1 <= len(call.items) <= MAX_ENTRIES
+        assert call.is_list or not isinstance(call.items[0], LanternError)
 
 
 def test_an_error_is_an_envelope_with_its_http_status() -> None:
     outcome = single_outcome(LanternError(INVALID_TEXT, "empty", "text"))
 
     assert outcome == Outcome(400, b'{"error": {"code": "invalid_text", "message": "empty", "field": "text"}}')
+
+
+def test_what_to_offer_stands_beside_an_error() -> None:
+    error = LanternError(INVALID_TEXT, "empty", "text").with_escalation({"tier": "none", "lines": []})
+
+    assert json.loads(single_outcome(error).body) == {
+        "error": {"code": "invalid_text", "message": "empty", "field": "text"},
+        "escalation": {"tier": "none", "lines": []},
+    }
 
 
 def test_an_error_that_passes_is_marked_as_retryable() -> None:
@@ -107,6 +141,38 @@ def test_entries_are_answered_in_order_each_with_its_status() -> None:
     assert outcome.status == 200
     assert [result["status"] for result in results] == [200, 400, 200]
     assert results[1]["error"]["field"] == "entries[1].text"
+
+
+def test_a_call_that_is_refused_says_what_to_offer_the_writer_of_each_text() -> None:
+    refusal = LanternError(INVALID_REQUEST, "entries stands alone", "locale")
+    entry = LanternError(INVALID_REQUEST, "entries stands alone").with_escalation({"tier": "crisis"})
+    outcome = refused_outcome(refusal, [entry, LanternError(INVALID_TEXT, "empty", "entries[1].text")])
+
+    assert (outcome.status, outcome.retryable) == (400, False)
+    assert json.loads(outcome.body) == {
+        "error": {"code": "invalid_request", "message": "entries stands alone", "field": "locale"},
+        "results": [
+            {
+                "status": 400,
+                "error": {"code": "invalid_request", "message": "entries stands alone", "field": None},
+                "escalation": {"tier": "crisis"},
+            },
+            {"status": 400, "error": {"code": "invalid_text", "message": "empty", "field": "entries[1].text"}},
+        ],
+    }
+
+
+def test_a_refused_call_that_may_be_sent_again_is_marked_as_retryable() -> None:
+    outcome = refused_outcome(LanternError(DRAINING, "stopping"), [LanternError(DRAINING, "stopping")])
+
+    assert (outcome.status, outcome.retryable) == (503, True)
+
+
+def test_what_was_not_read_is_named_in_the_answer() -> None:
+    unread = (UnreadField(field="locale", message="not a locale"),)
+    body = json.loads(single_outcome(RESPONSE.model_copy(update={"unread": unread})).body)
+
+    assert body["unread"] == [{"field": "locale", "message": "not a locale"}]
 
 
 def test_a_single_answer_has_the_fields_of_the_contract() -> None:

@@ -22,12 +22,12 @@ def test_a_mapping_is_read_with_its_types() -> None:
         (b"a: 1\nb: 2\na: 3\n", "line 3: the key a is given twice"),
         (b"a:\n  - id: x\n    id: y\n", "line 3: the key id is given twice"),
         (b"[a]: 1\n", "line 1: a key is not a word"),
-        (b"a: b: c\n", "line 1: mapping values are not allowed here"),
+        (b"a: b: c\n", "line 1: mapping values are not allowed in this context"),
         (b"a: !!python/object/apply:os.system [x]\n", "line 1: could not determine a constructor"),
         (b"- a\n", "the file must be a mapping"),
         (b"", "the file must be a mapping"),
         (b"a: \xff\n", "not readable as YAML"),
-        (b"a: " + b"[" * 5000, "not readable as YAML"),
+        (b"a: " + b"[" * 5000, "line 2: did not find expected node content"),
     ],
 )
 def test_what_is_not_a_plain_mapping_is_refused_in_one_line(payload: bytes, message: str) -> None:

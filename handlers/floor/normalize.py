@@ -1,0 +1,422 @@
+"""One form for texts and phrases: letters alone, however they were typed, with the way back to the text.
+
+Compatibility forms and case are folded (Unicode NFKD and case folding), Latin accents and Arabic vowel marks dropped,
+look-alike digits inside words read as letters, repeated letters collapsed, spaces and punctuation left out. What stays
+besides letters and digits are the ends of sentences and paragraphs, so that no phrase reaches across one.
+
+Everything is done on arrays of code points, so that a text costs the same per character however long it is, and no
+word of it is kept anywhere.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Codes = NDArray[np.uint32]
+Indexes = NDArray[np.int64]
+Flags = NDArray[np.bool_]
+
+SENTENCE_END: Final = "\n"
+PARAGRAPH_END: Final = "\f"
+STAR: Final = "*"
+"""A masked letter, as in ``k*ll``, before ``Masks`` has read it."""
+
+_STRONG: Final = "\x01"
+"""Ends a sentence whatever follows."""
+_SOFT: Final = ","
+"""Any punctuation that ends nothing."""
+_TABLE_SIZE: Final = 0x20000
+"""Code points with a row of their own; those above are rare ideographs, emoji parts and tags."""
+
+_DELETED: Final = frozenset("'’‘‛ʼʻ`´＇′ーـ\u093c")
+"""Apostrophes, the long-vowel mark of kana, the Arabic tatweel, the nukta."""
+_STRONG_MARKS: Final = frozenset("。！？｡।॥۔")
+_KEPT: Final[Mapping[str, str]] = {
+    "\n": "\n",
+    "\x0b": "\f",
+    "\x0c": "\f",
+    "\u2028": "\n",
+    "\u2029": "\f",
+    "\x85": "\n",
+    ".": ".",
+    "!": "!",
+    "?": "?",
+    "؟": "?",
+    "*": STAR,
+    "#": STAR,
+    "@": "@",
+    "$": "$",
+    "|": "|",
+    **dict.fromkeys(_STRONG_MARKS, _STRONG),
+}
+_FOLDED: Final[Mapping[str, str]] = {
+    # Letters whose plain form Unicode does not name.
+    **{"ł": "l", "ø": "o", "đ": "d", "ı": "i", "æ": "ae", "œ": "oe", "ð": "d", "þ": "th"},
+    # Arabic letters that are written for one another; hamza forms lose their hamza as a mark.
+    **{"ى": "ي", "ة": "ه", "ی": "ي", "ک": "ك", "ٱ": "ا"},
+    # Candrabindu and anusvara.
+    "\u0901": "\u0902",
+    # Cyrillic letters that stand in for Latin ones.
+    **dict(zip("аеорсухіѕј", "aeopcyxisj", strict=True)),
+}
+_KEPT_MARKS: Final = frozenset("\u3099\u309a")
+"""Voicing marks of kana, which make another letter."""
+
+_ASCII_LETTER, _OTHER_LETTER, _DIGIT, _LOOKALIKE, _SPACE, _END_MARK = 1, 2, 4, 8, 16, 32
+_LETTER: Final = _ASCII_LETTER | _OTHER_LETTER
+_LOOKALIKES: Final[Mapping[str, str]] = {
+    "0": "o",
+    "3": "e",
+    "4": "a",
+    "5": "s",
+    "7": "t",
+    "@": "a",
+    "$": "s",
+    "1": "i",
+    "!": "i",
+    "|": "i",
+}
+_ONES: Final = "1!|"
+"""Read as ``i`` or as ``l``."""
+
+Ones = Literal["i", "l"]
+
+
+@dataclass(frozen=True, slots=True)
+class Normalized:
+    """A text in its one form; all arrays are of one length.
+
+    Attributes:
+        symbols: code points of letters, digits, ``SENTENCE_END`` and ``PARAGRAPH_END``.
+        first, last: index in the text of the first and the last character that a symbol stands for.
+        starts, ends: whether a word of the text starts or ends with it.
+        has_ones: whether look-alikes were read that may be another letter (``Ones``).
+    """
+
+    symbols: Codes
+    first: Indexes
+    last: Indexes
+    starts: Flags
+    ends: Flags
+    has_ones: bool
+
+    @property
+    def string(self) -> str:
+        """The symbols as a string."""
+        return _string(self.symbols)
+
+
+@dataclass(frozen=True, slots=True)
+class _Symbols:
+    codes: Codes
+    first: Indexes
+    last: Indexes
+
+    def where(self, keep: Flags) -> _Symbols:
+        return _Symbols(self.codes[keep], self.first[keep], self.last[keep])
+
+
+class Normalizer:
+    """Brings texts into one form.
+
+    Args:
+        fillers: finds words that are left out, in words set apart by single spaces; see ``Fillers``.
+        masks: words that are read where they are masked, by their masked form.
+    """
+
+    def __init__(self, fillers: Fillers | None = None, masks: Mapping[str, str] | None = None) -> None:
+        self._fillers, self._masks = fillers, masks or {}
+
+    def normalize(self, text: str, ones: Ones = "i") -> Normalized:
+        """Return ``text`` in its one form.
+
+        Args:
+            text: any string, unpaired surrogates included.
+            ones: what ``1``, ``!`` and ``|`` inside words are read as.
+        """
+        symbols, has_ones = _read_lookalikes(_fold(text), ones)
+        symbols = self._read_masks(_drop_edge_stars(_collapse(symbols)))
+        return self._join(_separate(symbols), has_ones)
+
+    def _read_masks(self, symbols: _Symbols) -> _Symbols:
+        stars = np.flatnonzero(symbols.codes == ord(STAR))
+        if not len(stars) or not self._masks:
+            return symbols
+        gaps = np.flatnonzero(_classes(symbols.codes) & _LETTER == 0)
+        gaps = gaps[symbols.codes[gaps] != ord(STAR)]
+        edges = np.concatenate(([-1], gaps, [len(symbols.codes)]))
+        words = np.unique(np.searchsorted(edges, stars))
+        return _replace(symbols, [(int(edges[word - 1]) + 1, int(edges[word])) for word in words], self._masks)
+
+    def _join(self, symbols: _Symbols, has_ones: bool) -> Normalized:
+        """Leave out fillers and spaces, and collapse letters that meet by it."""
+        codes = symbols.codes
+        is_gap = codes < ord("0")
+        starts = ~is_gap & np.concatenate(([True], is_gap[:-1]))
+        ends = ~is_gap & np.concatenate((is_gap[1:], [True]))
+        keep = codes != ord(" ")
+        if self._fillers is not None:
+            keep &= ~self._fillers.mark(codes)
+        kept, starts, ends = symbols.where(keep), starts[keep], ends[keep]
+        new = _is_new(kept.codes)
+        begin = np.flatnonzero(new)
+        if not len(begin):
+            return Normalized(kept.codes, kept.first, kept.last, starts, ends, has_ones)
+        return Normalized(
+            kept.codes[begin],
+            kept.first[begin],
+            np.maximum.reduceat(kept.last, begin),
+            np.logical_or.reduceat(starts, begin),
+            np.logical_or.reduceat(ends, begin),
+            has_ones,
+        )
+
+
+class Fillers:
+    """Words that change nothing, such as "really": found so that they can be left out.
+
+    Args:
+        words: as ``Normalizer.normalize`` gives them, words of one filler set apart by single spaces.
+        parts: the same of languages that set no spaces: found within words too.
+    """
+
+    def __init__(self, words: list[str], parts: list[str]) -> None:
+        from ahocorasick_rs import AhoCorasick
+
+        self._words = len(words)
+        self._automaton = AhoCorasick([*(f" {word} " for word in words), *parts])
+
+    def mark(self, codes: Codes) -> Flags:
+        """Return which of ``codes`` belong to a filler."""
+        spaced = np.where(codes < ord("0"), np.uint32(ord(" ")), codes)
+        hits = self._automaton.find_matches_as_indexes(f" {_string(spaced)} ", overlapping=True)
+        change = np.zeros(len(codes) + 2, dtype=np.int64)
+        if hits:
+            found = np.asarray(hits, dtype=np.int64)
+            is_word = found[:, 0] < self._words
+            # The string has one space more at its beginning; of a word, the spaces around it stay.
+            np.add.at(change, found[:, 1] - 1 + is_word, 1)
+            np.add.at(change, found[:, 2] - 1 - is_word, -1)
+        marked: Flags = np.cumsum(change)[: len(codes)] > 0
+        return marked & (codes >= ord("0"))
+
+
+def mask_forms(word: str) -> list[str]:
+    """Return how ``word``, normalised, is masked: letters between the first and the last become one star or two."""
+    inner = range(1, len(word) - 1)
+    one = {word[:begin] + STAR + word[end:] for begin in inner for end in range(begin + 1, len(word))}
+    two = {word[:a] + STAR + word[a + 1 : b] + STAR + word[b + 1 :] for a in inner for b in inner if b > a + 1}
+    return sorted(one | two)
+
+
+def _replace(symbols: _Symbols, words: list[tuple[int, int]], masks: Mapping[str, str]) -> _Symbols:
+    """Write the words of ``masks`` in the place of their masked forms; other stars become punctuation."""
+    codes, first, last = [], [], []
+    done = 0
+    for begin, end in words:
+        word = masks.get(_string(symbols.codes[begin:end]))
+        codes += [symbols.codes[done:begin]]
+        first += [symbols.first[done:begin]]
+        last += [symbols.last[done:begin]]
+        if word is None:
+            plain = symbols.codes[begin:end].copy()
+            plain[plain == ord(STAR)] = ord(_SOFT)
+            codes.append(plain)
+            first.append(symbols.first[begin:end])
+            last.append(symbols.last[begin:end])
+        else:
+            codes.append(_codes(word))
+            first.append(np.full(len(word), symbols.first[begin]))
+            last.append(np.full(len(word), symbols.last[end - 1]))
+        done = end
+    codes.append(symbols.codes[done:])
+    first.append(symbols.first[done:])
+    last.append(symbols.last[done:])
+    return _Symbols(np.concatenate(codes), np.concatenate(first), np.concatenate(last))
+
+
+def _fold(text: str) -> _Symbols:
+    table = _table()
+    rows = np.minimum(_codes(text), _TABLE_SIZE)
+    counts = table.counts[rows]
+    total = int(counts.sum())
+    source = np.repeat(np.arange(len(rows)), counts)
+    # Where each character's symbols begin in the pool, less where they begin in the result.
+    shift = table.offsets[rows] - (np.cumsum(counts) - counts)
+    codes = table.pool[np.repeat(shift, counts) + np.arange(total)]
+    return _Symbols(codes, source, source)
+
+
+def _read_lookalikes(symbols: _Symbols, ones: Ones) -> tuple[_Symbols, bool]:
+    """Read digits and signs that touch letters as the letters that they look like."""
+    codes = symbols.codes
+    classes = _classes(codes)
+    looks = classes & _LOOKALIKE != 0
+    if not looks.any():
+        return symbols, False
+    letter = classes & _ASCII_LETTER != 0
+    before = np.concatenate(([False], letter[:-1]))
+    after = np.concatenate((letter[1:], [False]))
+    is_digit = classes & _DIGIT != 0
+    is_sharp = (codes == ord("@")) | (codes == ord("$"))
+    in_word = _share_runs(letter | is_digit | (codes == ord(STAR)), letter)
+    read = looks & np.where(is_digit, in_word, np.where(is_sharp, after, before & after))
+    letters = _LOOKALIKE_LETTERS[np.minimum(codes, 127)]
+    is_one = read & np.isin(codes, _codes(_ONES))
+    codes = np.where(read, letters, codes)
+    codes[is_one] = ord(ones)
+    return _Symbols(codes, symbols.first, symbols.last), bool(is_one.any())
+
+
+def _share_runs(runs: Flags, wanted: Flags) -> Flags:
+    """Return the places of those unbroken ``runs`` that hold anything ``wanted``."""
+    number = np.cumsum(runs & ~np.concatenate(([False], runs[:-1])))
+    holds = np.zeros(int(number[-1]) + 1, dtype=np.bool_)
+    holds[number[runs & wanted]] = True
+    shared: Flags = runs & holds[number]
+    return shared
+
+
+def _collapse(symbols: _Symbols) -> _Symbols:
+    begin = np.flatnonzero(_is_new(symbols.codes))
+    if len(begin) == len(symbols.codes):
+        return symbols
+    return _Symbols(symbols.codes[begin], symbols.first[begin], np.maximum.reduceat(symbols.last, begin))
+
+
+def _is_new(codes: Codes) -> Flags:
+    """Return which symbols do not repeat the letter or star before them."""
+    same = np.concatenate(([False], codes[1:] == codes[:-1]))
+    repeatable = (codes >= ord("a")) | (codes == ord(STAR))
+    fresh: Flags = ~(same & repeatable)
+    return fresh
+
+
+def _drop_edge_stars(symbols: _Symbols) -> _Symbols:
+    """Keep the stars that stand between letters; the others are emphasis or bullets."""
+    stars = symbols.codes == ord(STAR)
+    if not stars.any():
+        return symbols
+    letter = _classes(symbols.codes) & _LETTER != 0
+    inside = np.concatenate(([False], letter[:-1])) & np.concatenate((letter[1:], [False]))
+    codes = np.where(stars & ~inside, np.uint32(ord(_SOFT)), symbols.codes)
+    return _Symbols(codes, symbols.first, symbols.last)
+
+
+def _separate(symbols: _Symbols) -> _Symbols:
+    """Put one space, end of sentence or end of paragraph between two words, in the place of all that stands there."""
+    codes = symbols.codes
+    classes = _classes(codes)
+    gap = classes & (_LETTER | _DIGIT) == 0
+    gap &= codes != ord(STAR)
+    begin = gap & ~np.concatenate(([False], gap[:-1]))
+    runs = np.cumsum(begin)[gap] - 1
+    marks = np.full(int(begin.sum()), ord(" "), dtype=np.uint32)
+    marks[runs[_ends_sentence(codes, classes)[gap]]] = ord(SENTENCE_END)
+    lines = np.bincount(runs[codes[gap] == ord("\n")], minlength=len(marks))
+    marks[lines > 1] = ord(PARAGRAPH_END)
+    marks[runs[codes[gap] == ord("\f")]] = ord(PARAGRAPH_END)
+    kept = symbols.where(begin | ~gap)
+    kept.codes[begin[begin | ~gap]] = marks
+    return kept
+
+
+def _ends_sentence(codes: Codes, classes: NDArray[np.uint8]) -> Flags:
+    """Return which marks end a sentence: before a space or the end; dots, where they are no ellipsis."""
+    following = np.concatenate((codes[1:], np.array([ord("\n")], dtype=np.uint32)))
+    followed = np.concatenate((classes[1:], np.array([_SPACE], dtype=np.uint8)))
+    preceding = np.concatenate((np.array([0], dtype=np.uint32), codes[:-1]))
+    dot = ord(".")
+    is_dot = (codes == dot) & (following != dot) & (preceding != dot) & (followed & _SPACE != 0)
+    is_mark = (classes & _END_MARK != 0) & (followed & (_SPACE | _OTHER_LETTER) != 0)
+    ended: Flags = is_dot | is_mark | (codes == ord(_STRONG))
+    return ended
+
+
+def _codes(text: str) -> Codes:
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
+
+
+def _string(codes: Codes) -> str:
+    return codes.astype("<u4").tobytes().decode("utf-32-le", "surrogatepass")
+
+
+def _classes(codes: Codes) -> NDArray[np.uint8]:
+    classes: NDArray[np.uint8] = _CLASSES[np.minimum(codes, 128)]
+    return classes
+
+
+def _class_table() -> NDArray[np.uint8]:
+    classes = np.zeros(129, dtype=np.uint8)
+    classes[ord("a") : ord("z") + 1] = _ASCII_LETTER
+    classes[ord("0") : ord("9") + 1] = _DIGIT
+    classes[128] = _OTHER_LETTER
+    for sign in _LOOKALIKES:
+        classes[ord(sign)] |= _LOOKALIKE
+    for sign in " \n\f":
+        classes[ord(sign)] |= _SPACE
+    for sign in "!?":
+        classes[ord(sign)] |= _END_MARK
+    return classes
+
+
+_CLASSES: Final = _class_table()
+_LOOKALIKE_LETTERS: Final = np.array(
+    [ord(_LOOKALIKES.get(chr(code), chr(code))) for code in range(128)], dtype=np.uint32
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """The symbols of every character: ``pool[offset : offset + count]``."""
+
+    offsets: Indexes
+    counts: Indexes
+    pool: Codes
+
+
+@cache
+def _table() -> _Table:
+    rows = [_symbols_of(chr(code)) for code in range(_TABLE_SIZE)]
+    rows.append("\U0001ffff")  # of every character above: a letter that no phrase holds
+    counts = np.array([len(row) for row in rows], dtype=np.int64)
+    return _Table(np.cumsum(counts) - counts, counts, _codes("".join(rows)))
+
+
+def _symbols_of(char: str) -> str:
+    if char in _KEPT:
+        return _KEPT[char]
+    if char in _DELETED:
+        return ""
+    if "\u3400" <= char <= "\u9fff":
+        return char
+    folded = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", char).casefold())
+    return "".join(_symbol(part) for part in folded)
+
+
+def _symbol(char: str) -> str:
+    if char in _KEPT:
+        return _KEPT[char]
+    category = unicodedata.category(char)
+    if char in _DELETED or category == "Cf" or (category in ("Mn", "Me") and not _is_kept_mark(char)):
+        return ""
+    if category[0] in "LM":
+        return _FOLDED.get(char) or _hiragana(char)
+    if category == "Nd":
+        return str(unicodedata.decimal(char))
+    return " " if category[0] in "ZC" else _SOFT
+
+
+def _is_kept_mark(char: str) -> bool:
+    return char in _KEPT_MARKS or "\u0900" <= char <= "\u097f"
+
+
+def _hiragana(char: str) -> str:
+    return chr(ord(char) - 0x60) if "\u30a1" <= char <= "\u30f6" else char
