@@ -25,9 +25,7 @@ BUNDLE: Final = Path(".lantern/bundles/export-checkpoints-small-fp32")
 LIMIT: Final = 0.02
 """What the floor may take of the model's own time at its full length."""
 
-SENTENCE: Final = (
-    "Today I wasn't able to finish it, so I walked home by the river, slept badly and called my sister. "
-)
+SENTENCE: Final = "Today I wasn't able to finish it, so I walked home by the river, slept badly and called my sister. "
 STATED: Final = "I want to die. "
 LENGTHS: Final = (1_000, 10_000, 100_000, 1_000_000)
 

@@ -20,6 +20,7 @@ from handlers.core.errors import StartupError
 from handlers.core.policy_model import load_policy
 from handlers.core.settings import Settings, parse_settings
 from handlers.escalation import POLICY_FILE
+from handlers.floor.matcher import COMPILED, compile_floor
 from handlers.runtime.bundle import Bundle, sha256_file, verify_bundle
 
 ENTRY: Final = "torchserve_entry.py"
@@ -76,7 +77,8 @@ def _publish(built: Path, store: Path) -> Path:
 def _stage(bundle: Bundle, stage: Path, options: ArchiveOptions) -> None:
     """Lay out the archive's root: the archiver flattens a package that is named itself."""
     package = Path(handlers.__file__).parent
-    shutil.copytree(package, stage / package.name, ignore=shutil.ignore_patterns("__pycache__", ENTRY))
+    shutil.copytree(package, stage / package.name, ignore=shutil.ignore_patterns("__pycache__", ENTRY, COMPILED))
+    compile_floor(stage / package.name / "floor" / "phrases")
     shutil.copytree(bundle.folder, stage / "bundle", copy_function=_link_or_copy)
     shutil.copy(package / ENTRY, stage.parent / ENTRY)
     config = yaml.safe_load((package / CONFIG).read_text(encoding="utf-8"))

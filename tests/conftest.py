@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Generator
+from contextlib import suppress
 from typing import Final
 
 import pytest
 from xdist.remote import Producer  # type: ignore[import-untyped]
 from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
+
+from handlers.core.errors import StartupError
+from handlers.floor.matcher import PHRASES, compile_floor
 
 _SLOW: Final = (
     "tests/server/",
@@ -40,6 +44,13 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadSco
         return None
     config.option.loadscopereorder = False
     return FilesAndServers(config, log)
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Compile the phrases once for all processes and servers; where they are not fit, the tests say so."""
+    if not hasattr(session.config, "workerinput"):
+        with suppress(StartupError):
+            compile_floor(PHRASES)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    files = _TEMPORARY(options)
+    files = read_folder(options.phrases)
     floor = Floor(files)
     if options.texts is not None:
         print(_count(floor, options.texts))
@@ -49,19 +49,6 @@ def _run(options: argparse.Namespace) -> int:
     if options.misses:
         print("\n".join(_miss(one) for one in judged if one.is_wrong))
     return EXIT_MISSED if options.check and not all(map(meets_goals, figures)) else 0
-
-
-def _TEMPORARY(options):
-    from handlers.floor.phrase_file import load_phrases
-    files = []
-    for path in sorted(options.phrases.glob("*.yaml")):
-        try:
-            file = load_phrases(path)
-            Floor([file])
-            files.append(file)
-        except StartupError as error:
-            print(f"skipped: {error}", file=sys.stderr)
-    return files
 
 
 def _words(figures: LanguageFigures) -> str:

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
+import pickle
+import re
+import sys
 from array import array
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import Final, Generic, NamedTuple, TypeVar
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 import numpy as np
 from ahocorasick_rs import AhoCorasick
 
 from handlers.core.errors import StartupError
 from handlers.core.statements import Statement, StatementKind, StatementLanguage
-from handlers.floor.alternatives import InvalidAlternatives, Part, join, slots, wordings
+from handlers.floor.alternatives import InvalidAlternatives, Part, Phrase, join, slots, wordings
 from handlers.floor.normalize import (
     PARAGRAPH_END,
     SENTENCE_END,
@@ -35,13 +40,20 @@ from handlers.floor.phrase_file import (
     load_phrases,
 )
 
+COMPILED: Final = "compiled.pickle"
+
 PHRASES: Final = Path(__file__).with_name("phrases")
 
 _FREE_LETTERS: Final = 8
 """From so many letters on, a phrase is known however it is spaced; "kms" is not in "back, my son"."""
 
-_COMPARED: Final = 8
+_COMPARED: Final = 32
 """Up to so many wordings an entry is compared with the others wording by wording."""
+
+_KANA: Final = (0x3041, 0x309F)
+"""Code points of hiragana, which katakana are folded to."""
+_JAPANESE: Final = 2
+"""Kana in a sentence that make it Japanese; one alone is also written in Chinese."""
 
 _BREAK: Final = "\n\n"
 """Between texts that are normalised together: the end of a paragraph."""
@@ -79,8 +91,8 @@ class Floor:
         phrases = [phrase for file in files for phrase in file.phrases]
         self._phrases = _Index(phrases, self._normalizer)
         self._guards = _Index([guard for file in files for guard in file.guards], self._normalizer)
-        _check_duplicates(phrases, self._phrases, self._normalizer)
         for file in files:
+            _check_duplicates(file)
             _check_counter_examples(self, file)
 
     def find(self, text: str) -> tuple[Statement, ...]:
@@ -103,6 +115,7 @@ class Floor:
             _Read(start, -end, context.turns(phrase, start, end), phrase.kind, phrase.language)
             for start, end, owner in matches
             for phrase in (self._phrases.owners[owner],)
+            if not (phrase.language == "zh" and context.is_japanese(start))
         ]
         return [
             Statement(int(text.first[one.start]), int(text.last[-one.minus_end - 1]) + 1, one.kind, one.language)
@@ -142,15 +155,43 @@ class _Index(Generic[_Owner]):
                         uses.setdefault(piece, []).append(first_use + place)
         self._pieces = list(uses)
         self._uses = [array("q", one) for one in uses.values()]
+        self._build()
+
+    def _build(self) -> None:
         self._automaton = AhoCorasick([piece.letters for piece in self._pieces], store_patterns=False)
+        needs = [self._needs_edges(number) for number in range(len(self._pieces))]
+        self._needs_start, self._needs_end = [need[0] for need in needs], [need[1] for need in needs]
+
+    def _needs_edges(self, number: int) -> tuple[bool, bool]:
+        """Say whether a piece counts only where a word starts, and ends: short ones of languages that set spaces."""
+        piece = self._pieces[number]
+        owners = [self.owners[self._branches[use // _PLACES][0]] for use in self._uses[number]]
+        if len(piece.letters) >= _FREE_LETTERS or any(_is_free(owner, piece) for owner in owners):
+            return False, False
+        is_latin = piece.letters.isascii()
+        starts = not piece.letters[0].isdecimal()
+        return starts, is_latin or all(owner.boundaries == "both" for owner in owners)
+
+    def __getstate__(self) -> tuple[Any, ...]:
+        """Return what a compiled floor keeps: everything but the automaton, and of the owners what matching needs."""
+        owners = [replace(owner, text="", phrase=Phrase(())) for owner in self.owners]
+        return owners, self._branches, [tuple(piece) for piece in self._pieces], self._uses
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        self.owners, self._branches, pieces, self._uses = state
+        self._pieces = [_Piece(*piece) for piece in pieces]
+        self._build()
 
     def matches(self, text: Normalized) -> list[_Match]:
         """Return where phrases stand, edges and spaces considered; positions are those of ``text.symbols``."""
         found: dict[_Match, None] = {}
+        starts, ends = text.starts.tolist(), text.ends.tolist()
         # Of the parts found so far: where the phrases began that may go on at a place.
         begun: dict[tuple[int, int], int] = {}
         # They come in the order of their ends, so that a part is there before the one that follows it.
         for number, start, end in self._automaton.find_matches_as_indexes(text.string, overlapping=True):
+            if (self._needs_start[number] and not starts[start]) or (self._needs_end[number] and not ends[end - 1]):
+                continue
             piece = self._pieces[number]
             for use in self._uses[number]:
                 branch, place = divmod(use, _PLACES)
@@ -183,10 +224,13 @@ def _may_end(written: Written, piece: _Piece, text: Normalized, start: int, end:
         return True
     if not (_ends_word(text, end) or (written.boundaries == "start" and not piece.letters.isascii())):
         return False
-    if end - start >= _FREE_LETTERS:
+    size = end - start
+    if size >= _FREE_LETTERS or size != len(piece.letters):  # of several parts, which all end with a word
         return True
     gaps = {int(gap) for gap in np.flatnonzero(text.starts[start + 1 : end]) + 1}
-    return gaps.issubset(piece.gaps) or len(gaps) == end - start - 1
+    if not text.ends[end - 2]:
+        gaps.discard(size - 1)  # its last letter is the first one of the next word as well
+    return gaps.issubset(piece.gaps) or len(gaps) == size - 1
 
 
 def _is_free(written: Written, piece: _Piece) -> bool:
@@ -299,6 +343,8 @@ class _Context:
         symbols = self.text.symbols
         self._sentences: Indexes = np.flatnonzero(symbols < ord("0"))
         self._paragraphs: Indexes = np.flatnonzero(symbols == ord(PARAGRAPH_END))
+        is_kana = (symbols >= _KANA[0]) & (symbols <= _KANA[1])
+        self._kana: Indexes = np.concatenate(([0], np.cumsum(is_kana)))
         for start, end, owner in self.index.matches(self.text):
             self._note(self.index.owners[owner], start, end)
 
@@ -315,6 +361,13 @@ class _Context:
             for reaches in (same, *near)
             for guard, reach in reaches.items()
         )
+
+    def is_japanese(self, start: int) -> bool:
+        """Say whether the sentence around ``start`` holds kana: then ideographs in it are Japanese, not Chinese."""
+        sentence = self._sentence_of(start)
+        begin = int(self._sentences[sentence - 1]) if sentence else 0
+        end = int(self._sentences[sentence]) if sentence < len(self._sentences) else len(self.text.symbols)
+        return bool(self._kana[end] - self._kana[begin] >= _JAPANESE)
 
     def _note(self, guard: WrittenGuard, start: int, end: int) -> None:
         if guard.place == "before":
@@ -353,7 +406,52 @@ def load_floor(folder: Path = PHRASES) -> Floor:
     Raises:
         StartupError: a file is not fit, or there is none; with file, line and reason.
     """
-    return Floor(read_folder(folder))
+    compiled = _read_compiled() if folder == PHRASES else None
+    return compiled or Floor(read_folder(folder))
+
+
+def compile_floor(folder: Path) -> Path:
+    """Load the phrase files of ``folder`` and write them compiled beside them; return where.
+
+    A compiled floor loads in a fraction of the time. Only that of the package itself is ever read, and only while it is
+    that of these very files and this code: it is a pickle, which runs what it says, as the package does.
+
+    Raises:
+        StartupError: as ``load_floor``.
+    """
+    path = folder / COMPILED
+    compiled = _compiled_of(folder)
+    if compiled is None:
+        compiled = pickle.dumps(Floor(read_folder(folder)), protocol=5)
+    fresh = path.with_name(f"{COMPILED}.{os.getpid()}")
+    fresh.write_bytes(_digest(folder) + compiled)
+    return fresh.replace(path)
+
+
+def _read_compiled() -> Floor | None:
+    compiled = _compiled_of(PHRASES)
+    if compiled is None:
+        return None
+    floor: Floor = pickle.loads(compiled)
+    return floor
+
+
+def _compiled_of(folder: Path) -> bytes | None:
+    """Return the package's compiled floor where it is that of the phrase files of ``folder``."""
+    try:
+        content = (PHRASES / COMPILED).read_bytes()
+    except OSError:
+        return None
+    digest = _digest(folder)
+    return content[len(digest) :] if content.startswith(digest) else None
+
+
+def _digest(folder: Path) -> bytes:
+    """Return a digest of the phrase files and of the code that reads them."""
+    digest = hashlib.sha256(sys.version.encode())
+    for path in (*sorted(folder.glob("*.yaml")), *sorted(Path(__file__).parent.glob("*.py"))):
+        digest.update(hashlib.sha256(path.name.encode() + path.read_bytes()).digest())
+    return digest.digest()
 
 
 def read_folder(folder: Path) -> list[WrittenPhrases]:
@@ -369,18 +467,39 @@ def read_folder(folder: Path) -> list[WrittenPhrases]:
 
 
 def _normalizer(files: Sequence[WrittenPhrases]) -> Normalizer:
-    """Return what leaves out the fillers of all languages and reads the masked words of all."""
+    """Return what leaves out the fillers of all languages and reads the masked words of all.
+
+    A filler of one language that is a word in the phrases or guards of another one stays: "no" says nothing in Polish,
+    and everything in English.
+    """
     plain = Normalizer()
-    words: list[str] = []
-    parts: list[str] = []
+    own = [_spaced(plain, file.file.fillers, file) for file in files]
+    used = [_words(plain, file) for file in files]
+    words: set[str] = set()
+    parts: set[str] = set()
     masks: dict[str, str] = {}
-    for file in files:
-        target = parts if file.file.boundaries == "none" else words
-        target += _spaced(plain, file.file.fillers, file)
+    for place, file in enumerate(files):
+        others = [(own[other], used[other]) for other in range(len(files)) if other != place]
+        is_free = file.file.boundaries == "none"
+        kept = {one for one in own[place] if not any(_means_something(one, *other, is_free) for other in others)}
+        (parts if is_free else words).update(kept)
         for letters in _spaced(plain, file.file.masked, file):
             for form in mask_forms(letters):
                 masks[form] = min(masks.get(form, letters), letters, key=lambda one: (len(one), one))
-    return Normalizer(Fillers(sorted(set(words)), sorted(set(parts))) if words or parts else None, masks)
+    return Normalizer(Fillers(sorted(words), sorted(parts)) if words or parts else None, masks)
+
+
+def _words(normalizer: Normalizer, file: WrittenPhrases) -> set[str]:
+    """Return the words of a file's phrases and guards, normalised."""
+    written = {word for one in (*file.phrases, *file.guards) for word in re.split(r"[\s()|]+", one.text) if word}
+    return {piece.letters for piece in normalized_pieces(normalizer, sorted(written)) if piece}
+
+
+def _means_something(filler: str, fillers: Sequence[str], words: set[str], is_free: bool) -> bool:
+    """Say whether a language that has these fillers and words would lose one of its words with ``filler``."""
+    if filler in fillers or not is_free:
+        return filler in words and filler not in fillers
+    return any(filler in word for word in words)
 
 
 def _spaced(normalizer: Normalizer, texts: Sequence[str], file: WrittenPhrases) -> list[str]:
@@ -416,38 +535,18 @@ def _longest(found: list[Statement]) -> Iterator[Statement]:
             yield statement
 
 
-def _check_duplicates(phrases: Sequence[WrittenPhrase], index: _Index[WrittenPhrase], normalizer: Normalizer) -> None:
-    """Refuse an entry that says nothing new: of which every wording is found by one other entry of its language.
-
-    Entries of very many wordings are compared as they are written.
-    """
-    written: dict[tuple[StatementLanguage, str], WrittenPhrase] = {}
-    for phrase in phrases:
-        _refuse_repeated(phrase, written.setdefault((phrase.language, " ".join(phrase.text.split())), phrase))
-    # From the last one, so that of two that are the same the later one is refused.
-    for number, phrase in reversed(list(enumerate(phrases))):
-        if phrase.phrase.count <= _COMPARED:
-            for other in _covering(number, phrases, index, normalizer):
-                _refuse_repeated(phrase, other)
-
-
-def _refuse_repeated(phrase: WrittenPhrase, other: WrittenPhrase) -> None:
-    if other is not phrase:
-        raise phrase.line.refuse(f'"{phrase.text}" is there already, in the entry of line {other.line.line}')
-
-
-def _covering(
-    number: int, phrases: Sequence[WrittenPhrase], index: _Index[WrittenPhrase], normalizer: Normalizer
-) -> list[WrittenPhrase]:
-    phrase = phrases[number]
-    covering: set[int] | None = None
-    for wording in wordings(phrase.phrase, _COMPARED):
-        text = normalizer.normalize(wording)
-        size = len(text.string.rstrip(SENTENCE_END))
-        whole = {one.owner for one in index.matches(text) if (one.start, one.end) == (0, size)}
-        covering = whole if covering is None else covering & whole
-    others = sorted(one for one in covering or () if one != number)
-    return [phrases[one] for one in others if phrases[one].language == phrase.language]
+def _check_duplicates(file: WrittenPhrases) -> None:
+    """Refuse an entry that is there already: whose wordings another entry of few wordings has, or is written alike."""
+    normalizer = _normalizer([file])
+    seen: dict[str, WrittenPhrase] = {}
+    for phrase in file.phrases:
+        texts = wordings(phrase.phrase, _COMPARED) if phrase.phrase.count <= _COMPARED else []
+        pieces = [piece.letters for piece in normalized_pieces(normalizer, texts) if piece] or [phrase.text]
+        others = {seen.get(letters) for letters in pieces}
+        other = next(iter(others)) if len(others) == 1 else None
+        if other is not None:
+            raise phrase.line.refuse(f'"{phrase.text}" is there already, in the entry of line {other.line.line}')
+        seen.update({letters: phrase for letters in pieces if letters not in seen})
 
 
 def _check_counter_examples(floor: Floor, file: WrittenPhrases) -> None:

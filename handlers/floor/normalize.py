@@ -17,6 +17,7 @@ from functools import cache
 from typing import Final, Literal
 
 import numpy as np
+from ahocorasick_rs import AhoCorasick
 from numpy.typing import NDArray
 
 Codes = NDArray[np.uint32]
@@ -188,10 +189,15 @@ class Fillers:
     """
 
     def __init__(self, words: list[str], parts: list[str]) -> None:
-        from ahocorasick_rs import AhoCorasick
-
-        self._words = len(words)
+        self._words, self._parts = words, parts
         self._automaton = AhoCorasick([*(f" {word} " for word in words), *parts])
+
+    def __getstate__(self) -> tuple[list[str], list[str]]:
+        """Return what it was made of."""
+        return self._words, self._parts
+
+    def __setstate__(self, state: tuple[list[str], list[str]]) -> None:
+        self.__init__(*state)  # type: ignore[misc]
 
     def mark(self, codes: Codes) -> Flags:
         """Return which of ``codes`` belong to a filler."""
@@ -200,7 +206,7 @@ class Fillers:
         change = np.zeros(len(codes) + 2, dtype=np.int64)
         if hits:
             found = np.asarray(hits, dtype=np.int64)
-            is_word = found[:, 0] < self._words
+            is_word = found[:, 0] < len(self._words)
             # The string has one space more at its beginning; of a word, the spaces around it stay.
             np.add.at(change, found[:, 1] - 1 + is_word, 1)
             np.add.at(change, found[:, 2] - 1 - is_word, -1)

@@ -106,9 +106,9 @@ class SourceLine:
         return StartupError(f"{self.where}: line {self.line}: {reason}; correct the file")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Written:
-    """What is looked for in a text: an entry of the file, or a guard.
+    """What is looked for in a text: an entry of the file, or a guard. Each is equal to itself alone.
 
     Attributes:
         text: as it is written.
@@ -124,14 +124,14 @@ class Written:
     line: SourceLine
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class WrittenPhrase(Written):
     """A statement."""
 
     kind: StatementKind
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class WrittenGuard(Written):
     """A guard. ``kinds``: of the statements that it turns; all where there are none."""
 

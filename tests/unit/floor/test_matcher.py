@@ -140,6 +140,16 @@ def test_letters_that_meet_at_the_edge_of_two_parts_are_one() -> None:
     assert found(floor, "because some words be end it") == []
 
 
+@pytest.mark.parametrize("text", ["not that i want to die", "I am not tired, no other reason i want to die"])
+def test_a_short_guard_is_known_by_its_words_and_by_a_letter_that_it_shares(text: str) -> None:
+    floor = floor_of(
+        entry("i want to die"), guards={"before": ["not (that|this)"], "sentence": ["not", "no other"]}, fillers=[]
+    )
+
+    assert found(floor, text) == []
+    assert found(floor, "a knot. I want to die") == ["I want to die"]
+
+
 # The phrases that are served.
 
 
