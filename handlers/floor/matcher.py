@@ -382,7 +382,7 @@ class _Context:
     def _at(self, guards: dict[int, set[WrittenGuard]], edge: int, shared: int) -> Iterable[WrittenGuard]:
         """Yield guards that meet ``edge``, also where the last letter of one word and the first of the next are one."""
         yield from guards.get(edge, ())
-        if self.text.starts[shared] and self.text.ends[shared]:
+        if self.text.starts[shared] and self.text.ends[shared] and self.text.first[shared] != self.text.last[shared]:
             yield from guards.get(shared if shared != edge else edge + 1, ())
 
     def _sentence_of(self, at: int) -> int:
