@@ -185,7 +185,7 @@ class _Index(Generic[_Owner]):
     def matches(self, text: Normalized) -> list[_Match]:
         """Return where phrases stand, edges and spaces considered; positions are those of ``text.symbols``."""
         found: dict[_Match, None] = {}
-        starts, ends = text.starts.tolist(), text.ends.tolist()
+        starts, ends = text.starts.tolist(), _word_ends(text)
         # Of the parts found so far: where the phrases began that may go on at a place.
         begun: dict[tuple[int, int], int] = {}
         # They come in the order of their ends, so that a part is there before the one that follows it.
@@ -197,11 +197,11 @@ class _Index(Generic[_Owner]):
                 branch, place = divmod(use, _PLACES)
                 owner, last = self._branches[branch]
                 begin = start if place == 0 else self._begin(begun, text, use, start)
-                if begin is None or (place == 0 and not _may_start(self.owners[owner], piece, text, start)):
+                if begin is None or (place == 0 and not _may_start(self.owners[owner], piece, starts, start)):
                     continue
                 if place < last:
                     begun.setdefault((use + 1, end), begin)
-                elif _may_end(self.owners[owner], piece, text, begin, end):
+                elif _may_end(self.owners[owner], piece, starts, ends, begin, end):
                     found[_Match(begin, end, owner)] = None
         return list(found)
 
@@ -215,20 +215,20 @@ class _Index(Generic[_Owner]):
         return begun.get((use, start + 1)) if text.starts[start] and text.ends[start] else None
 
 
-def _may_start(written: Written, piece: _Piece, text: Normalized, start: int) -> bool:
-    return bool(text.starts[start]) or _is_free(written, piece) or piece.letters[0].isdecimal()
+def _may_start(written: Written, piece: _Piece, starts: list[bool], start: int) -> bool:
+    return starts[start] or _is_free(written, piece) or piece.letters[0].isdecimal()
 
 
-def _may_end(written: Written, piece: _Piece, text: Normalized, start: int, end: int) -> bool:
+def _may_end(written: Written, piece: _Piece, starts: list[bool], ends: list[bool], start: int, end: int) -> bool:
     if _is_free(written, piece):
         return True
-    if not (_ends_word(text, end) or (written.boundaries == "start" and not piece.letters.isascii())):
+    if not (ends[end - 1] or (written.boundaries == "start" and not piece.letters.isascii())):
         return False
     size = end - start
     if size >= _FREE_LETTERS or size != len(piece.letters):  # of several parts, which all end with a word
         return True
-    gaps = {int(gap) for gap in np.flatnonzero(text.starts[start + 1 : end]) + 1}
-    if not text.ends[end - 2]:
+    gaps = {gap for gap in range(1, size) if starts[start + gap]}
+    if not ends[end - 2]:
         gaps.discard(size - 1)  # its last letter is the first one of the next word as well
     return gaps.issubset(piece.gaps) or len(gaps) == size - 1
 
@@ -312,8 +312,11 @@ def normalized_pieces(normalizer: Normalizer, texts: Sequence[str]) -> list[_Pie
     return pieces
 
 
-def _ends_word(text: Normalized, end: int) -> bool:
-    return bool(text.ends[end - 1]) or (end < len(text.symbols) and text.symbols[end] == ord(STAR))
+def _word_ends(text: Normalized) -> list[bool]:
+    """Return where words end, before the star of a word that could not be read as well."""
+    starred = np.concatenate((text.symbols[1:] == ord(STAR), [False])) if len(text.symbols) else text.ends
+    ends: list[bool] = (text.ends | starred).tolist()
+    return ends
 
 
 @dataclass(slots=True)
@@ -342,7 +345,6 @@ class _Context:
     def __post_init__(self) -> None:
         symbols = self.text.symbols
         self._sentences: Indexes = np.flatnonzero(symbols < ord("0"))
-        self._paragraphs: Indexes = np.flatnonzero(symbols == ord(PARAGRAPH_END))
         is_kana = (symbols >= _KANA[0]) & (symbols <= _KANA[1])
         self._kana: Indexes = np.concatenate(([0], np.cumsum(is_kana)))
         for start, end, owner in self.index.matches(self.text):

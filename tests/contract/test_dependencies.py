@@ -38,7 +38,7 @@ ALLOWED = {
     "server": {"server", GATE},
     "training": {"training", "export", CORE, RUNTIME, PIPELINE},
     "evaluation": {"evaluation", "export", CORE, RUNTIME, PIPELINE, FLOOR},
-    "benchmarks": {"benchmarks", "client", "evaluation", "export", CORE, RUNTIME, PIPELINE, SCHEDULER},
+    "benchmarks": {"benchmarks", "client", "evaluation", "export", CORE, RUNTIME, PIPELINE, SCHEDULER, FLOOR},
     "deploy": {"deploy", "server", "client", "benchmarks", "export", CORE, GATE},
 }
 """What each part may import of this repository. ``handlers`` alone is the empty package itself."""
