@@ -16,7 +16,7 @@ from evaluation.statements.sentences import FAMILIES, read_set
 from export.manifests import replace_text
 from handlers.core.errors import StartupError
 from handlers.core.statements import LANGUAGES
-from handlers.floor.matcher import PHRASES, Floor, read_folder
+from handlers.floor.matcher import PHRASES, Floor, load_floor, read_folder
 
 EXIT_REFUSED: Final = 1
 EXIT_MISSED: Final = 3
@@ -33,8 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    files = read_folder(options.phrases)
-    floor = Floor(files)
+    floor = load_floor(options.phrases)
     if options.texts is not None:
         print(_count(floor, options.texts))
         return 0
@@ -42,7 +41,7 @@ def _run(options: argparse.Namespace) -> int:
     judged = judge(floor, sentences)
     figures = figures_by_language(judged)
     if options.card:
-        replace_text(options.phrases / CARD, card_markdown(figures, files))
+        replace_text(options.phrases / CARD, card_markdown(figures, read_folder(options.phrases)))
         replace_text(options.phrases / FIGURES, card_json(figures))
         print(f"written: {options.phrases / CARD} and {options.phrases / FIGURES}", file=sys.stderr)
     print(card_json(figures) if options.json else "\n\n".join(_words(one) for one in figures))

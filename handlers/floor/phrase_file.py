@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Final, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
@@ -113,14 +113,14 @@ class Written:
     Attributes:
         text: as it is written.
         phrase: the same, read.
-        entry: number of the entry that it is or belongs to; ``None`` for the guards of the whole file.
+        entries: numbers of the entries that it is or belongs to; none for the guards of the whole file.
     """
 
     text: str
     phrase: Wording
     language: StatementLanguage
     boundaries: Boundaries
-    entry: int | None
+    entries: frozenset[int]
     line: SourceLine
 
 
@@ -142,7 +142,7 @@ class WrittenGuard(Written):
         """Say whether this guard turns such a statement."""
         return (
             self.language == phrase.language
-            and self.entry in (None, phrase.entry)
+            and (not self.entries or not self.entries.isdisjoint(phrase.entries))
             and (not self.kinds or phrase.kind in self.kinds)
         )
 
@@ -204,33 +204,46 @@ class _Reader:
 
     def read(self) -> WrittenPhrases:
         phrases: list[WrittenPhrase] = []
-        guards = list(self._guards(self._file.guards, ("guards",), None))
+        guards = list(self._guards(self._file.guards, ("guards",), frozenset()))
         counter_examples: list[CounterExample] = []
         for number, entry in enumerate(self._file.phrases):
             line = self._line("phrases", number)
-            phrases.append(WrittenPhrase(*self._written(entry.phrase, number, line), entry.kind))
-            guards += self._guards(entry.unless, ("phrases", number, "unless"), number)
+            own = frozenset({number})
+            phrases.append(WrittenPhrase(*self._written(entry.phrase, own, line), entry.kind))
+            guards += self._guards(entry.unless, ("phrases", number, "unless"), own)
             counter_examples += [
                 CounterExample(text, self._line("phrases", number, "not", place))
                 for place, text in enumerate(entry.counter_examples)
             ]
-        return WrittenPhrases(self._file, tuple(phrases), tuple(guards), tuple(counter_examples))
+        return WrittenPhrases(self._file, tuple(phrases), _merged(guards), tuple(counter_examples))
 
-    def _guards(self, guards: Guards, path: tuple[str | int, ...], entry: int | None) -> Iterator[WrittenGuard]:
+    def _guards(self, guards: Guards, path: tuple[str | int, ...], entries: frozenset[int]) -> Iterator[WrittenGuard]:
         for place in PLACES:
             written: tuple[GuardEntry, ...] = getattr(guards, place)
             for number, guard in enumerate(written):
                 line = self._line(*path, place, number)
                 text = guard.phrase.replace(_NUMBER, _ANY_DIGIT)
-                yield WrittenGuard(*self._written(text, entry, line), place, guard.kinds)
+                yield WrittenGuard(*self._written(text, entries, line), place, guard.kinds)
 
     def _written(
-        self, text: str, entry: int | None, line: SourceLine
-    ) -> tuple[str, Wording, StatementLanguage, Boundaries, int | None, SourceLine]:
+        self, text: str, entries: frozenset[int], line: SourceLine
+    ) -> tuple[str, Wording, StatementLanguage, Boundaries, frozenset[int], SourceLine]:
         try:
-            return text, parse(text), self._file.language, self._file.boundaries, entry, line
+            return text, parse(text), self._file.language, self._file.boundaries, entries, line
         except InvalidAlternatives as error:
             raise line.refuse(str(error)) from None
 
     def _line(self, *path: str | int) -> SourceLine:
         return SourceLine(self._where, line_of(self._payload, path))
+
+
+def _merged(guards: Sequence[WrittenGuard]) -> tuple[WrittenGuard, ...]:
+    """Return each guard once, of all entries that have it: it is then looked for, and found, once."""
+    merged: dict[tuple[str, Place, tuple[StatementKind, ...]], WrittenGuard] = {}
+    for guard in guards:
+        other = merged.setdefault((guard.text, guard.place, guard.kinds), guard)
+        if other is not guard:
+            is_of_the_file = not guard.entries or not other.entries
+            entries = frozenset[int]() if is_of_the_file else guard.entries | other.entries
+            merged[guard.text, guard.place, guard.kinds] = replace(other, entries=entries)
+    return tuple(merged.values())

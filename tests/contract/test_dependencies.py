@@ -33,7 +33,7 @@ ALLOWED = {
     SCHEDULER: {CORE, RUNTIME, PIPELINE},
     ENTRY: {CORE, RUNTIME, PIPELINE, SCHEDULER, GATE, RELAY, ESCALATION, METRICS, TRACING, FLOOR},
     "handlers": set[str](),
-    "export": {"export", "handlers", CORE, RUNTIME, PIPELINE, ESCALATION},
+    "export": {"export", "handlers", CORE, RUNTIME, PIPELINE, ESCALATION, FLOOR},
     "client": {"client", CORE},
     "server": {"server", GATE},
     "training": {"training", "export", CORE, RUNTIME, PIPELINE},

@@ -218,9 +218,21 @@ def load_once() -> Floor:
     return _LOADED[0]
 
 
-@pytest.mark.parametrize("unit", ["I want to die ", "I want to die. ", "he said ", "k*ll ", "i 1 w ", "我想死", "a"])
-def test_a_megabyte_is_read_to_its_end(served: Floor, unit: str) -> None:
-    text = unit * (1_000_000 // len(unit.encode())) + "\n\nI want to kill myself tonight"
+@pytest.mark.parametrize(
+    ("unit", "size"),
+    [
+        ("I want to die ", 100_000),
+        ("I want to die. ", 100_000),
+        ("he said ", 100_000),
+        ("k*ll ", 1_000_000),
+        ("i 1 w ", 1_000_000),
+        ("我想死", 1_000_000),
+        ("a", 1_000_000),
+        ("A calm day by the river. ", 1_000_000),
+    ],
+)
+def test_a_long_text_is_read_to_its_end(served: Floor, unit: str, size: int) -> None:
+    text = unit * (size // len(unit.encode())) + "\n\nI want to kill myself tonight"
 
     last = served.find(text)[-1]
 
