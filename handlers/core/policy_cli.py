@@ -19,24 +19,10 @@ from handlers.core.policy_explain import explain
 from handlers.core.policy_model import POLICY_NAME, LoadedPolicy, load_policy, policy_schema
 from handlers.core.policy_page import render_page
 from handlers.core.selfhelp import CATALOGUE_NAME, Catalogue, load_catalogue
-from handlers.core.yamldata import DataFile
+from handlers.core.yamldata import DataFile, NamedFile
 
 EXIT_REFUSED: Final = 2
 ONLY_CASE: Final = ""
-
-
-@dataclass(frozen=True)
-class _NamedFile:
-    """A file of the command line; this package has no paths."""
-
-    name: str
-
-    def __str__(self) -> str:
-        return self.name
-
-    def read_bytes(self) -> bytes:
-        with open(self.name, "rb") as file:  # noqa: PTH123
-            return file.read()
 
 
 @dataclass(frozen=True)
@@ -85,13 +71,13 @@ def _run(options: argparse.Namespace) -> str:
 
 
 def _file(name: str | None, default: str) -> DataFile:
-    return _NamedFile(name) if name is not None else resources.files("handlers") / "config" / default
+    return NamedFile(name) if name is not None else resources.files("handlers") / "config" / default
 
 
 def _read_cases(name: str) -> list[Case]:
     """Read every case before any is decided, so that a bad line leaves no half of an output."""
     try:
-        content = _NamedFile(name).read_bytes().decode("utf-8-sig")
+        content = NamedFile(name).read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise CaseError(f"{name}: not UTF-8 (byte {error.start})") from None
     cases = []

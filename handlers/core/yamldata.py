@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -21,6 +22,21 @@ class DataFile(Protocol):
     def read_bytes(self) -> bytes:
         """Return the content."""
         ...
+
+
+@dataclass(frozen=True)
+class NamedFile:
+    """A file of the command line; ``handlers.core`` has no paths."""
+
+    name: str
+
+    def __str__(self) -> str:
+        return self.name
+
+    def read_bytes(self) -> bytes:
+        """Return the content."""
+        with open(self.name, "rb") as file:  # noqa: PTH123
+            return file.read()
 
 
 if TYPE_CHECKING:
