@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -46,8 +46,12 @@ else:
     _SafeLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
+_BOOLEAN: Final = "tag:yaml.org,2002:bool"
+_WORD: Final = "tag:yaml.org,2002:str"
+
+
 class _StrictLoader(_SafeLoader):
-    """Refuses a key that is given twice, where YAML would silently take the last one."""
+    """Refuses a key that is given twice, where YAML would silently take the last one; reads ``on`` as a key's name."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[Hashable] = set()
@@ -59,6 +63,8 @@ class _StrictLoader(_SafeLoader):
                     None, None, f"the key {key_node.value} is given twice", key_node.start_mark
                 )
             seen.add(key_node.value)
+            if key_node.tag == _BOOLEAN:
+                key_node.tag = _WORD
         return super().construct_mapping(node, deep)
 
 

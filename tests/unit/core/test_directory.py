@@ -32,37 +32,8 @@ COLLECTED = date(2026, 11, 21)
 MENDED = date(2026, 11, 29)
 CHECKED = date(2026, 12, 1)
 MAX_AGE_DAYS = 180
-EU = frozenset(
-    [
-        "AT",
-        "BE",
-        "BG",
-        "CY",
-        "CZ",
-        "DE",
-        "DK",
-        "EE",
-        "ES",
-        "FI",
-        "FR",
-        "GR",
-        "HR",
-        "HU",
-        "IE",
-        "IT",
-        "LT",
-        "LU",
-        "LV",
-        "MT",
-        "NL",
-        "PL",
-        "PT",
-        "RO",
-        "SE",
-        "SI",
-        "SK",
-    ]
-)
+EU_CODES = "AT BE BG CY CZ DE DK EE ES FI FR GR HR HU IE IT LT LU LV MT NL PL PT RO SE SI SK"
+EU = frozenset(EU_CODES.split())
 
 # The crisis lines as the specification gives them: country, number to call, number and word to send.
 PUBLISHED = {

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,13 @@ def test_a_mapping_is_read_with_its_types() -> None:
         "number": "024",
         "none": None,
         "list": ["a", "b"],
+    }
+
+
+def test_a_key_is_a_word_even_where_yaml_reads_it_as_yes_or_no() -> None:
+    assert parse_yaml(b"reviewed:\n  on: 2026-11-29\nNO: off\n", "f.yaml") == {
+        "reviewed": {"on": date(2026, 11, 29)},
+        "NO": False,
     }
 
 
