@@ -9,7 +9,7 @@ from typing import Annotated, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from handlers.core.directory import AgeBand, Language, RecordId, Url, Words
+from handlers.core.directory import AgeBand, Language, RecordId, Url, Words, language_of
 from handlers.core.yamldata import DataFile, parse_yaml, read_file, validate_records
 
 CATALOGUE_NAME: Final = "self_help.yaml"
@@ -144,9 +144,9 @@ class Catalogue(_Frozen):
 
         What was not offered before comes first, then what was offered longest ago. Among those, each
         label in turn gives its next item, so that none is forgotten; within a label an item of the
-        reader's language comes before an English one, and then the order of the file holds. What falls
-        back to English says so by its ``language``. Where no item is for any of the labels, all labels
-        of the catalogue take their turn.
+        reader's language comes before an English one, for a minor what is for minors before the rest, and
+        then the order of the file holds. What falls back to English says so by its ``language``. Where no
+        item is for any of the labels, all labels of the catalogue take their turn.
 
         Args:
             labels: most important first; repeated and unknown ones are passed over.
@@ -158,8 +158,10 @@ class Catalogue(_Frozen):
             at: the reader's own time; an unknown one fits every item.
             offered: ids offered before, most recent first; repeated and unknown ones are passed over.
         """
-        language = locale.replace("_", "-").split("-")[0].lower() if locale else FALLBACK_LANGUAGE
+        language = language_of(locale) or FALLBACK_LANGUAGE
         fitting = [item for item in self.items if _fits(item, avoid, age_band, lines_shown, at)]
+        if age_band == "minor":
+            fitting.sort(key=lambda item: item.age != "minor")
         queues = _queues(fitting, labels, language) or _queues(fitting, self.labels(), language)
         chosen: dict[str, SelfHelpItem] = {}
         for turn in zip_longest(*queues):

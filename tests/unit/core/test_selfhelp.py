@@ -173,6 +173,12 @@ def test_no_item_repeats_a_thought_that_speaks_for_dying_or_names_a_boss_to_a_ch
         assert one.age == "adult" or "boss" not in words_of(one)
 
 
+@pytest.mark.parametrize("label", RISK_LABELS)
+def test_a_minor_is_first_told_of_an_adult_to_turn_to(label: str) -> None:
+    assert SHIPPED.pick([label], "en", 1, age_band="minor")[0].id == "tell-an-adult"
+    assert SHIPPED.pick([label], "en", 1)[0].id != "tell-an-adult"
+
+
 def test_an_item_for_minors_names_an_adult() -> None:
     for_minors = [one for one in SHIPPED.items if one.age == "minor"]
 
@@ -246,7 +252,7 @@ def test_an_item_that_is_not_for_a_label_of_the_writer_is_never_offered() -> Non
 
 @pytest.mark.parametrize(
     ("age", "offered"),
-    [("adult", ["all", "grown"]), ("minor", ["all", "young"]), (None, ["all", "young"])],
+    [("adult", ["all", "grown"]), ("minor", ["young", "all"]), (None, ["all", "young"])],
 )
 def test_an_item_is_for_its_age_and_an_unknown_age_may_be_a_child_s(age: AgeBand | None, offered: list[str]) -> None:
     catalogue = parse(item("all", ["d"]), item("grown", ["d"], age="adult"), item("young", ["d"], age="minor"))
