@@ -243,7 +243,7 @@ class Directory(_Frozen):
             crisis: the country's emergency number stands beside every line.
         """
         place = None if country is None else self.country_of(country)
-        spoken = language.replace("_", "-").split("-")[0].lower() if language else None
+        spoken = language_of(language)
         international = [line for line in self.lines if line.country is None and _is_for(line, audience)]
         national = [line for line in self.lines if line.country is not None and line.country == place]
         own = [line for line in national if _is_for(line, audience)]
@@ -289,6 +289,11 @@ class Directory(_Frozen):
                 if not wanted or code in wanted
             ]
         return tuple(sorted(checks, key=lambda check: (check.country is None, check.country or "", check.id or "")))
+
+
+def language_of(locale: str | None) -> str | None:
+    """Return the language of a locale such as ``fr-BE`` or ``zh_Hant_TW``, in small letters; ``None`` where unknown."""
+    return locale.replace("_", "-").split("-")[0].lower() or None if locale else None
 
 
 def load_directory(path: DataFile) -> Directory:
