@@ -16,10 +16,11 @@ from typing import Any, Final
 
 from benchmarks.reports import write_report
 from handlers.core.directory import load_directory
-from handlers.core.policy import decide
+from handlers.core.policy import Guidance, decide
 from handlers.core.policy_case import Case, parse_case
-from handlers.core.policy_model import load_policy
+from handlers.core.policy_model import Policy, Signature, load_policy
 from handlers.core.selfhelp import load_catalogue
+from handlers.core.sentences import load_sentences
 
 CONFIG: Final = Path(__file__).parents[1] / "handlers" / "config"
 RESULTS: Final = Path("benchmarks/results")
@@ -61,6 +62,7 @@ def case_fields(signals: dict[str, float], entries: int) -> dict[str, Any]:
             "entry_id": f"e{number}",
             "at": (NOW - timedelta(hours=6 * number + 1)).isoformat(),
             "scores": dict.fromkeys(labels, 0.58 if number % 2 else 0.1),
+            "subject": "self",
         }
         for number in range(entries)
     ]
@@ -78,7 +80,10 @@ def case_fields(signals: dict[str, float], entries: int) -> dict[str, Any]:
             "active": ["depressed"],
             "history": history,
             "last_actions": [{"action": "notify_therapist", "at": (NOW - timedelta(days=2)).isoformat()}],
-            "confirmation": {"entry_id": "now", "by": "human"},
+            "confirmation": {"entry_id": "now", "action": "alert_contact", "by": "human", "at": NOW.isoformat()},
+            "subject": "self",
+            "contact_unsafe": False,
+            "host_now": (NOW + timedelta(seconds=1)).isoformat(),
             "tokens": 4096,
             "tokens_scored": 4096,
         },
@@ -94,15 +99,19 @@ def kinds_of_case() -> dict[str, dict[str, float]]:
 
 def run_policy_benchmark(entries: int, decisions: int, command: str) -> PolicyReport:
     """Time ``decisions`` decisions of each kind, one by one, with the packaged policy."""
-    policy = load_policy(CONFIG / "policy.yaml", None, date(2026, 3, 1)).policy
-    directory, catalogue = load_directory(CONFIG / "crisis_lines.yaml"), load_catalogue(CONFIG / "self_help.yaml")
+    policy = _signed(load_policy(CONFIG / "policy.yaml", None, date(2026, 3, 1)).policy)
+    guidance = Guidance(
+        load_directory(CONFIG / "crisis_lines.yaml"),
+        load_catalogue(CONFIG / "self_help.yaml"),
+        load_sentences(CONFIG / "sentences.yaml"),
+    )
 
     def times_of(kind: str, signals: dict[str, float]) -> Times:
         line = json.dumps(case_fields(signals, entries))
         case: Case = parse_case(line)
-        taken = _milliseconds(lambda: decide(case, policy, directory, catalogue), decisions)
+        taken = _milliseconds(lambda: decide(case, policy, guidance), decisions)
         read = _milliseconds(lambda: parse_case(line), max(1, decisions // 10))
-        tier = decide(case, policy, directory, catalogue).tier
+        tier = decide(case, policy, guidance).tier
         return Times(kind, tier, statistics.median(taken), _p99(taken), statistics.median(read))
 
     return PolicyReport(
@@ -114,6 +123,18 @@ def run_policy_benchmark(entries: int, decisions: int, command: str) -> PolicyRe
         limit_ms=LIMIT_MS,
         times=tuple(times_of(kind, signals) for kind, signals in kinds_of_case().items()),
     )
+
+
+def _signed(policy: Policy) -> Policy:
+    """Return the policy as if somebody had signed for its reader of suicidal ideation, so that all of it is decided."""
+    signature = Signature(by="nobody", role="benchmark", on=NOW.date(), calibration_sha256="0" * 64)
+    readers = {
+        name: reader.model_copy(update={"max_tier": "emergency_contact", "signed": signature})
+        if policy.is_crisis_reader(name)
+        else reader
+        for name, reader in policy.readers.items()
+    }
+    return policy.model_copy(update={"readers": readers})
 
 
 def report_markdown(report: PolicyReport) -> str:

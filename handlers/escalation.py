@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -16,25 +16,28 @@ from typing import Any, Final
 
 from handlers.core.answered import Answered
 from handlers.core.decision_record import DecisionFacts
-from handlers.core.directory import Directory, load_directory
+from handlers.core.directory import DIRECTORY_NAME, load_directory
 from handlers.core.events import Decided, EventSink, PolicyChanged, RecordsFailed, RecordsOpened, RecordsRecovered
 from handlers.core.keyring import KEYS_VARIABLE, Keyring, parse_keyring
 from handlers.core.language import check_language
-from handlers.core.policy import Trace, trace
+from handlers.core.policy import Guidance, Trace, trace
 from handlers.core.policy_case import Case, CaseContext, Fault, StatementFound
 from handlers.core.policy_consent import scope_state
-from handlers.core.policy_model import SCOPES, LoadedPolicy, parse_policy
+from handlers.core.policy_model import POLICY_NAME, SCOPES, LoadedPolicy, Policy, parse_policy
+from handlers.core.policy_replay import guidance_used, record_fields
 from handlers.core.scores import LabelRule
-from handlers.core.selfhelp import Catalogue, load_catalogue
+from handlers.core.selfhelp import CATALOGUE_NAME, load_catalogue
+from handlers.core.sentences import SENTENCES_NAME, load_sentences
 from handlers.core.settings import Settings
 from handlers.core.statements import Statement, kinds_of, languages_of
 from handlers.policy_source import PolicyChange, PolicySource
 from handlers.records_file import RecordsUnavailable, RecordWriter
 
 CONFIG: Final = Path(__file__).with_name("config")
-POLICY_FILE: Final = CONFIG / "policy.yaml"
-DIRECTORY_FILE: Final = CONFIG / "crisis_lines.yaml"
-CATALOGUE_FILE: Final = CONFIG / "self_help.yaml"
+POLICY_FILE: Final = CONFIG / POLICY_NAME
+DIRECTORY_FILE: Final = CONFIG / DIRECTORY_NAME
+CATALOGUE_FILE: Final = CONFIG / CATALOGUE_NAME
+SENTENCES_FILE: Final = CONFIG / SENTENCES_NAME
 _LANGUAGE_FAULTS: Final[dict[bool | None, tuple[Fault, ...]]] = {
     True: (),
     False: ("unsupported_language",),
@@ -55,7 +58,8 @@ class Escalation:
         settings: where the files are.
         rules: the labels of the bundle; where they are calibrated, their thresholds take the place of the policy's.
         sink: where events go.
-        now: the time of a record; not of the decision, which knows the caller's ``context.now`` alone.
+        now: the host's clock: the time of a record, and the second clock of a decision beside ``context.now``.
+        calibration_sha256: of the bundle's calibration, which a signed policy names; ``None`` where it has none.
 
     Raises:
         StartupError: a file is not fit, or does not fit the bundle.
@@ -67,11 +71,17 @@ class Escalation:
         rules: Sequence[LabelRule],
         sink: EventSink,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        calibration_sha256: str | None = None,
     ) -> None:
         self._sink, self._now = sink, now
         self._thresholds = {rule.name: (rule.threshold, rule.off) for rule in rules if rule.off is not None}
-        self._directory: Directory = load_directory(Path(settings.crisis_lines or DIRECTORY_FILE))
-        self._catalogue: Catalogue = load_catalogue(Path(settings.self_help or CATALOGUE_FILE))
+        self._calibration_sha256 = calibration_sha256
+        self._guidance = Guidance(
+            load_directory(Path(settings.crisis_lines or DIRECTORY_FILE)),
+            load_catalogue(Path(settings.self_help or CATALOGUE_FILE)),
+            load_sentences(Path(settings.sentences or SENTENCES_FILE)),
+        )
+        self._guidance_used = guidance_used(self._guidance)
         self._labels = {rule.name for rule in rules}
         self._source = PolicySource(
             Path(settings.policy or POLICY_FILE), self._parse, self._report_change, settings.policy_reload_s
@@ -90,12 +100,32 @@ class Escalation:
         loaded = self._source.current()
         self._tell_of_expiry(loaded)
         case = self._case(answered, loaded)
-        traced = trace(case, loaded.policy, self._directory, self._catalogue)
+        traced = trace(case, loaded.policy, self._guidance)
         decision_id = uuid.uuid4().hex
         if self._records is not None:
             self._unwritten.append(self._facts(decision_id, answered, case, traced, loaded))
         self._sink(_event(traced, answered.statements))
         return _fields(traced, loaded, decision_id, answered.statements)
+
+    def notes(self) -> list[str]:
+        """Return what an operator should know of the policy in force; shown beside readiness."""
+        loaded = self._source.current()
+        self._tell_of_expiry(loaded)
+        policy, found = loaded.policy, []
+        if loaded.is_expired(self._now().date()):
+            found.append(f"policy_expired: valid until {policy.valid_until}; nobody is told anything")
+        for name in policy.unsigned(self._calibration_sha256):
+            found.append(f"unsigned_reader: {name} is signed for another bundle, and reaches crisis at most")
+        if not any(policy.labels[signal].kind == "crisis" for signal in policy.expected_signals()):
+            found.append("no_crisis_reader: no served model reads suicidal ideation, only explicit statements are seen")
+        return [*found, *self._guidance_notes(policy)]
+
+    def _guidance_notes(self, policy: Policy) -> Iterator[str]:
+        days = policy.actions.show_crisis_lines.max_age_days
+        if unverified := self._guidance.directory.to_dial(self._now().date(), days):
+            yield f"lines_unverified: {len(unverified)} numbers (python -m handlers.core.directory to-dial lists them)"
+        if unreviewed := self._guidance.sentences.unreviewed():
+            yield f"sentences_unreviewed: {', '.join(unreviewed)}"
 
     def record(self) -> None:
         """Write what was decided since the last call. What cannot be written now is tried again the next time."""
@@ -112,16 +142,16 @@ class Escalation:
             self._unwritten, self._records_fail = list(kept), True
 
     def _tell_of_expiry(self, loaded: LoadedPolicy) -> None:
-        """Say, once a day, that the policy is out of date; deciding without any would help nobody."""
+        """Say, once a day, that the policy is out of date: it then helps the person, and tells nobody anything."""
         today, until = self._now().date(), loaded.policy.valid_until
-        if today > until and self._told_on != today:
+        if loaded.is_expired(today) and self._told_on != today:
             self._told_on = today
-            message = f"valid_until: {until} has passed; it stays in force until another policy is put in its place"
+            message = f"valid_until: {until} has passed; nobody is told anything until another policy is in its place"
             self._sink(PolicyChanged("expired", loaded.sha256, message))
 
     def _parse(self, payload: bytes, where: str) -> LoadedPolicy:
         loaded = parse_policy(payload, where, self._labels, self._now().date())
-        return LoadedPolicy(loaded.policy.calibrated(self._thresholds), loaded.sha256)
+        return loaded.calibrated(self._thresholds, where)
 
     def _report_change(self, change: PolicyChange) -> None:
         self._sink(PolicyChanged(change.outcome, change.sha256 or "", change.message))
@@ -141,6 +171,7 @@ class Escalation:
             tokens=None if answered.input is None else answered.input.tokens,
             tokens_scored=None if answered.input is None else answered.input.tokens_scored,
             faults=(*answered.faults, *_LANGUAGE_FAULTS[verdict.supported]),
+            unsigned=loaded.policy.unsigned(self._calibration_sha256),
         )
         return Case(
             id=request.entry_id,
@@ -183,6 +214,7 @@ class Escalation:
                 "care_until": decision.care_until,
                 "actions": [action.fields() for action in decision.actions],
                 "lines_shown": [line.id for line in decision.lines],
+                **record_fields(case, decision, loaded, self._guidance, self._guidance_used),
             }
         )
 

@@ -40,6 +40,7 @@ from handlers.core.schema import (
     ClassifyRequest,
     ClassifyResponse,
     InputReport,
+    LabelScore,
     ModelReport,
     Received,
     Timing,
@@ -83,6 +84,9 @@ class Decider(Protocol):
 
     def record(self) -> None:
         """Write down what was decided since the last call."""
+
+    def notes(self) -> list[str]:
+        """Return what an operator should know of the policy in force."""
 
 
 @dataclass(frozen=True)
@@ -311,7 +315,7 @@ class Pipeline:
         return outcomes
 
     def describe(self) -> dict[str, Any]:
-        """Say what is being served: the model, the runtime and device in use, labels and limits."""
+        """Say what is being served: model, runtime and device in use, labels, limits, and the state of the policy."""
         runtime = self._runtime.describe()
         return {
             "model": self._model.model_dump(),
@@ -319,6 +323,7 @@ class Pipeline:
             "threads": runtime.threads,
             "labels": [{"name": rule.name, "threshold": rule.threshold} for rule in self._rules],
             "max_tokens": self._limits.window,
+            "policy_notes": [] if self._decider is None else self._decider.notes(),
         }
 
     # The stages. What one raises becomes that item's answer.
@@ -348,10 +353,12 @@ class Pipeline:
         text.floor_s = self.clock() - started
 
     def _tokenize(self, text: Text) -> None:
+        """Make the model inputs of a text; none where its writer objects to being scored."""
         started = self.clock()
         self._check_labels(text.request)
         tokenized = self._tokenizer.tokenize(text.request.text)
-        spans = select_spans(tokenized.tokens, text.request.options.over_length, self._limits)
+        is_scored = text.request.context.processing == "full"
+        spans = select_spans(tokenized.tokens, text.request.options.over_length, self._limits) if is_scored else []
         text.inputs = [self._tokenizer.model_input(tokenized, joined) for joined in spans]
         # No more of it is kept while the text waits: the whole encoding takes some hundred bytes a token.
         text.tokens, text.report = tokenized.tokens, _input_report(tokenized, spans)
@@ -386,8 +393,10 @@ class Pipeline:
         report = text.report
         assert report is not None  # the stage before has set it, or the text has ended
         text.decide_at = self.clock()
-        logits = combine_windows([text.rows[index] for index in range(len(text.inputs))], self._rules)
-        labels = score_labels(logits, self._rules, text.request.options.return_logits)
+        labels: tuple[LabelScore, ...] = ()
+        if text.inputs:  # none where the writer objects to being scored
+            logits = combine_windows([text.rows[index] for index in range(len(text.inputs))], self._rules)
+            labels = score_labels(logits, self._rules, text.request.options.return_logits)
         text.decide_s = self.clock() - text.decide_at
         timing = Timing(
             tokenize=_milliseconds(text.tokenize_s),

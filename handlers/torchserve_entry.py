@@ -21,6 +21,7 @@ from typing import Any
 
 from ts.metrics.metric_type_enum import MetricTypes
 
+from handlers.core.calibration import CALIBRATION_NAME
 from handlers.core.caller import Caller, read_caller
 from handlers.core.errors import DRAINING, RETRY_AFTER_S, LanternError, StartupError
 from handlers.core.events import (
@@ -144,7 +145,12 @@ class SentimentHandler:
         model = context.manifest["model"]
         served_as = ServedModel(model["modelName"], str(model["modelVersion"]))
         settings = _settings(context.model_yaml_config)
-        escalation = Escalation(settings, bundle.label_rules(), self._report)
+        escalation = Escalation(
+            settings,
+            bundle.label_rules(),
+            self._report,
+            calibration_sha256=bundle.manifest.files.get(CALIBRATION_NAME),
+        )
         floor = load_floor(Path(settings.phrases)) if settings.phrases else load_floor()
         pipeline = Pipeline(bundle, settings, served_as, self._report, decider=escalation, floor=floor)
         return pipeline, Scheduler(pipeline, settings)

@@ -131,11 +131,12 @@ class Judge:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a probe is told."""
+    """What a probe is told; ``details`` is what an operator should know although all is well."""
 
     good: bool
     status: Status
     reason: str
+    details: tuple[str, ...] = ()
 
 
 class Board:
@@ -152,11 +153,17 @@ class Board:
         self._lock = threading.Lock()
         self._verdict: Verdict | None = None
         self._at = 0.0
+        self._details: tuple[str, ...] = ()
 
     def post(self, verdict: Verdict) -> None:
         """Hang up a new verdict."""
         with self._lock:
             self._verdict, self._at = verdict, self._clock()
+
+    def note(self, details: tuple[str, ...]) -> None:
+        """Hang up what a worker says of the policy in force."""
+        with self._lock:
+            self._details = details
 
     def ready(self) -> Answer:
         """Return whether requests should be sent here now."""
@@ -167,7 +174,7 @@ class Board:
             return Answer(False, Status.LOADING, "the model is being loaded")
         if verdict.status is Status.READY and age > _STALE_SECONDS:
             return Answer(False, Status.SERVER_DOWN, f"TorchServe has not answered for {age:.0f} s")
-        return Answer(verdict.status is Status.READY, verdict.status, verdict.reason)
+        return Answer(verdict.status is Status.READY, verdict.status, verdict.reason, self._details)
 
     def live(self) -> Answer:
         """Return whether the server may still get, or become, ready by itself."""

@@ -111,7 +111,8 @@ class _Handler(BaseHTTPRequestHandler):
             return
         told = answer()
         status = HTTPStatus.OK if told.good else HTTPStatus.SERVICE_UNAVAILABLE
-        self._send(status, {"status": told.status.value, "reason": told.reason})
+        content: dict[str, object] = {"status": told.status.value, "reason": told.reason}
+        self._send(status, content | {"details": list(told.details)} if told.details else content)
 
     def do_HEAD(self) -> None:
         self.do_GET()
@@ -123,7 +124,7 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, format: str, *args: object) -> None:
         """Write nothing: probes come every second."""
 
-    def _send(self, status: HTTPStatus, content: dict[str, str]) -> None:
+    def _send(self, status: HTTPStatus, content: dict[str, object]) -> None:
         body = json.dumps(content).encode() + b"\n"
         self.send_response(status)
         self.send_header("Content-Type", "application/json")

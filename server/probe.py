@@ -71,17 +71,26 @@ def why_unready(authority: str, timeout: float) -> str:
     return "" if status == 200 else str(json.loads(body)["reason"])
 
 
-def ask_worker(authority: str, model: str, timeout: float) -> bool:
-    """Let a worker describe itself, and return whether anything came back.
+def ask_worker(authority: str, model: str, timeout: float) -> tuple[str, ...] | None:
+    """Let a worker describe itself, and return what it says of the policy in force; ``None`` where nothing came back.
 
     This goes through TorchServe's queue and the worker's own loop like a request, but it is no prediction: nothing is
     run, decided or recorded.
     """
     try:
-        _request(authority, "GET", f"/models/{model}?customized=true", None, timeout)
+        status, body = _request(authority, "GET", f"/models/{model}?customized=true", None, timeout)
     except (OSError, http.client.HTTPException):
-        return False
-    return True
+        return None
+    return _parse_notes(body) if status == 200 else ()
+
+
+def _parse_notes(body: bytes) -> tuple[str, ...]:
+    """Return ``policy_notes`` of the worker's own description, which TorchServe hands on as a string of JSON."""
+    try:
+        described = json.loads(json.loads(body)[0]["customizedMetadata"])
+        return tuple(str(note) for note in described["policy_notes"])
+    except (ValueError, LookupError, TypeError):
+        return ()
 
 
 def ask_canary(authority: str, model: str, timeout: float) -> CanaryAnswer:

@@ -123,6 +123,8 @@ class Watch:
 
     def _ask_if_idle(self, otherwise_occupied: bool) -> None:
         now = time.monotonic()
+        if self._question is not None and self._question.notes is not None:
+            self._board.note(self._question.notes)
         if otherwise_occupied or (self._question is not None and self._question.answered):
             self._question, self._heard = None, now
         elif self._question is None and now - self._heard >= _ASK_SECONDS:
@@ -134,10 +136,11 @@ class _Question:
 
     def __init__(self, authority: str, model: str) -> None:
         self.answered = False
+        self.notes: tuple[str, ...] | None = None
         threading.Thread(target=self._ask, args=(authority, model), daemon=True).start()
 
     def _ask(self, authority: str, model: str) -> None:
-        probe.ask_worker(authority, model, _ANSWER_SECONDS)
+        self.notes = probe.ask_worker(authority, model, _ANSWER_SECONDS)
         self.answered = True
 
 

@@ -17,6 +17,7 @@ from handlers.core.policy_model import Done, Tier
 from handlers.core.policy_reading import Reason
 from handlers.core.policy_reading import Status as ActionStatus
 from handlers.core.schema import MAX_ENTRIES, ClassifyRequest, ClassifyResponse
+from handlers.core.sentences import Sentence
 from handlers.core.statements import StatementKind, StatementLanguage
 from server.health import Status as HealthStatus
 
@@ -43,14 +44,15 @@ class PolicyReport(BaseModel):
 class Action(BaseModel):
     """What is to become of one action of the tier.
 
-    ``reason`` where it is suppressed or deferred; ``not_before``, an RFC 3339 time, where it is deferred; ``items``,
-    of the self-help catalogue, and ``url`` only where they apply.
+    ``reason`` where it is suppressed or deferred; ``not_before`` and ``not_after`` (the end of its consent, if it has
+    one), RFC 3339 times, where it is deferred; ``items``, of the self-help catalogue, and ``url`` only where they apply.
     """
 
     action: Done
     status: ActionStatus
     reason: Reason | None
     not_before: str | None
+    not_after: str | None
     items: list[str] = []
     url: str = ""
 
@@ -71,7 +73,8 @@ class Escalation(BaseModel):
     """The response that the policy calls for; never a statement about the person.
 
     ``active`` and ``care_until``, an RFC 3339 time, are to be handed back as ``context.active`` and
-    ``context.care_until`` with the writer's next text. ``statements`` holds the first 64 explicit statements.
+    ``context.care_until`` with the writer's next text. ``because`` tells the person why something is shown, without
+    score, label or tier. ``statements`` holds the first 64 explicit statements.
     """
 
     tier: Tier
@@ -82,6 +85,7 @@ class Escalation(BaseModel):
     flags: list[str]
     active: list[str]
     care_until: str | None
+    because: list[Sentence]
     statements: list[StatementPlace]
     decision_id: str
     policy: PolicyReport
@@ -142,10 +146,11 @@ class Refusal(BaseModel):
 
 
 class Health(BaseModel):
-    """``reason`` is empty where all is well."""
+    """``reason`` is empty where all is well; ``details`` is what an operator should know of the policy all the same."""
 
     status: HealthStatus
     reason: str
+    details: list[str] = []
 
 
 _LEFT_OUT: Final[dict[str, tuple[str, ...]]] = {

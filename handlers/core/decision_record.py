@@ -14,10 +14,20 @@ import json
 import math
 import re
 from datetime import UTC, datetime
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    ValidationError,
+    model_validator,
+)
 
+from handlers.core.policy_case import Case
 from handlers.core.policy_model import Tier
 from handlers.core.policy_reading import ConsentState
 from handlers.core.schema import field_name
@@ -25,8 +35,10 @@ from handlers.core.schema import field_name
 GENESIS: Final = "0" * 64
 """``prev_hash`` of the header of a chain's first file: nothing was before it."""
 
-_ADDED_LATER: Final = frozenset({"flags", "statement", "care_until"})
-"""Fields that a record may lack: those of before there was a floor do."""
+_ADDED_LATER: Final = frozenset(
+    {"flags", "statement", "care_until", "case", "decision_sha256", "guidance", "thresholds"}
+)
+"""Fields that a record may lack: those of before there was a floor, or a replay, do."""
 
 MAX_LINE_BYTES: Final = 1 << 20
 """More than the longest line of a record file, as the lists of a record are bounded; what is longer is none of ours."""
@@ -100,6 +112,7 @@ class ActionTaken(_Frozen):
     status: Literal["planned", "proposed", "deferred", "suppressed"]
     reason: Name | None = None
     not_before: Instant | None = None
+    not_after: Instant | None = None
     items: Annotated[tuple[Name, ...], Field(strict=False, max_length=64)] = ()
     url: Url | None = None
 
@@ -109,6 +122,20 @@ class StatementUsed(_Frozen):
 
     kinds: Annotated[tuple[Name, ...], Field(strict=False, max_length=16)]
     languages: Annotated[tuple[Name, ...], Field(strict=False, max_length=64)]
+
+
+class GuidanceUsed(_Frozen):
+    """Digests of the crisis-line directory, the self-help catalogue and the sentences that the decision had."""
+
+    directory: Hash
+    catalogue: Hash
+    sentences: Hash
+
+
+def _check_case(value: dict[str, JsonValue] | None) -> dict[str, JsonValue] | None:
+    if value is not None:
+        Case.model_validate_json(json.dumps(value))
+    return value
 
 
 class DecisionFacts(_Frozen):
@@ -125,6 +152,10 @@ class DecisionFacts(_Frozen):
         tier_before: what the rules found before models were capped; ``None`` where the caller does not tell.
         lines_shown: ids in the crisis-line directory.
         flags, statement, care_until: not in records of before there was a floor.
+        case: what a replay needs, as a line of a replay file (``handlers.core.policy_replay``).
+        decision_sha256: of the decision's bytes, which a replay has to give again.
+        guidance: what could be shown.
+        thresholds: ``(on, off)`` by label, where they came from the bundle's calibration.
     """
 
     decision_id: Name
@@ -150,6 +181,10 @@ class DecisionFacts(_Frozen):
     flags: Annotated[tuple[Name, ...], Field(strict=False, max_length=128)] = ()
     statement: StatementUsed | None = None
     care_until: Instant | None = None
+    case: Annotated[dict[str, JsonValue] | None, AfterValidator(_check_case)] = None
+    decision_sha256: Hash | None = None
+    guidance: GuidanceUsed | None = None
+    thresholds: Annotated[dict[Name, tuple[float, float]], Field(max_length=256)] = {}
 
     @model_validator(mode="after")
     def _key_named(self) -> Self:
@@ -222,9 +257,15 @@ def parse_line(line: bytes) -> ChainLine:
         parsed = _model_of(fields).model_validate(fields)
     except ValidationError as error:
         raise ValueError(_first_complaint(error)) from None
-    if canonical_json(parsed.model_dump(exclude=set(_ADDED_LATER.difference(fields)))) != line:
+    if canonical_json(parsed.model_dump(exclude=_not_yet_written(fields))) != line:
         raise ValueError("this is a valid record, but not written as records are (canonical JSON)")
     return parsed
+
+
+def _not_yet_written(fields: dict[str, object]) -> dict[str, Any]:
+    """Return what to leave out of a record of an earlier version, so that it reads as it was written."""
+    missing: dict[str, Any] = dict.fromkeys(_ADDED_LATER.difference(fields), True)
+    return missing | {"actions": {"__all__": {"not_after"}}} if "case" in missing else missing
 
 
 def _model_of(fields: object) -> type[HeaderLine] | type[TornLine] | type[DecisionRecord]:

@@ -322,6 +322,13 @@ def _is_stale(verified_at: date | None, today: date | None, max_age_days: int) -
     return verified_at is None or today is None or (today - verified_at).days > max_age_days
 
 
+def state_of(verified_at: date | None, today: date, max_age_days: int) -> str:
+    """Return in words how fresh a record is; empty where it was verified and is fresh."""
+    if verified_at is None:
+        return "never verified"
+    return "older than allowed" if _is_stale(verified_at, today, max_age_days) else ""
+
+
 def _show(line: Line, stale: bool, crisis: bool, emergency: str | None) -> ShownLine:
     return ShownLine(
         id=line.id,

@@ -1,4 +1,4 @@
-"""The decision: a pure function of case, policy, directory and catalogue. Same input, same bytes.
+"""The decision: a pure function of case, policy and guidance. Same input, same bytes.
 
 ``python -m handlers.core.policy`` replays recorded cases, explains one, and renders the policy as a page.
 """
@@ -8,24 +8,33 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
 from handlers.core.directory import Directory, ShownLine
 from handlers.core.policy_case import Case
-from handlers.core.policy_model import Action, Done, Policy, Tier
+from handlers.core.policy_model import ACTIONS, RANK, THIRD_PARTY, Action, Done, Policy, Tier
 from handlers.core.policy_reading import Finding, Outcome, Reading, Reason, Situation, Status, highest, read
 from handlers.core.policy_rules import (
     FLAG_RULES,
     GATES,
     LINE_RULES,
-    NOT_GLOBAL,
     TIER_RULES,
     UNCERTAINTY_RULES,
     actions_of,
 )
 from handlers.core.selfhelp import Catalogue
+from handlers.core.sentences import Sentence, Sentences
+
+
+@dataclass(frozen=True, slots=True)
+class Guidance:
+    """What a decision may put before the person: crisis lines, things to do, and sentences that say why."""
+
+    directory: Directory
+    catalogue: Catalogue
+    sentences: Sentences
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +42,10 @@ class ActionDecision:
     """What is to become of one action.
 
     Attributes:
-        action: of the tier, added by uncertainty, or ``help_link``, which stands in for an offer of self-help.
+        action: of the tier, added by a flag or uncertainty, or ``help_link``, which ends every offer of self-help and
+            stands in for one that is not made.
         status, reason: ``reason`` is there where the action is suppressed or deferred.
-        not_before: RFC 3339, where it is deferred.
+        not_before, not_after: RFC 3339, where it is deferred; ``not_after`` is the end of its consent, if it has one.
         items: ids in the self-help catalogue, where ``offer_self_help`` is planned.
         url: of ``help_link``.
     """
@@ -44,6 +54,7 @@ class ActionDecision:
     status: Status
     reason: Reason | None = None
     not_before: str | None = None
+    not_after: str | None = None
     items: tuple[str, ...] | None = None
     url: str | None = None
 
@@ -54,6 +65,7 @@ class ActionDecision:
             "status": self.status,
             "reason": self.reason,
             "not_before": self.not_before,
+            "not_after": self.not_after,
         }
         if self.items is not None:
             fields["items"] = list(self.items)
@@ -75,6 +87,7 @@ class Decision:
         uncertainty, flags: ids of the rules that say what is not known, and what to tell the person.
         active: labels that are active; to be handed back as ``context.active`` with the next entry.
         care_until: RFC 3339, until when crisis lines are shown; to be handed back as ``context.care_until``.
+        because: sentences that tell the person why something is shown; without score, label or tier.
     """
 
     id: str | None
@@ -86,6 +99,7 @@ class Decision:
     flags: tuple[str, ...]
     active: tuple[str, ...]
     care_until: str | None = None
+    because: tuple[Sentence, ...] = ()
 
     def fields(self) -> dict[str, Any]:
         """Return the decision as JSON fields."""
@@ -99,6 +113,7 @@ class Decision:
             "flags": list(self.flags),
             "active": list(self.active),
             "care_until": self.care_until,
+            "because": [sentence.model_dump(mode="json") for sentence in self.because],
         }
 
     def encode(self) -> str:
@@ -135,29 +150,34 @@ class Trace:
     lines: tuple[Fired, ...]
 
 
-def decide(case: Case, policy: Policy, directory: Directory, catalogue: Catalogue) -> Decision:
+def decide(case: Case, policy: Policy, guidance: Guidance) -> Decision:
     """Decide one case. No clock, no network, no file: whatever is decided follows from the arguments."""
-    return trace(case, policy, directory, catalogue).decision
+    return trace(case, policy, guidance).decision
 
 
-def trace(case: Case, policy: Policy, directory: Directory, catalogue: Catalogue) -> Trace:
+def trace(case: Case, policy: Policy, guidance: Guidance) -> Trace:
     """Decide one case and keep how the decision came about."""
     reading = read(case, policy)
     findings = tuple(finding for rule in TIER_RULES for finding in rule.check(reading))
     tier = highest([finding.tier for finding in findings])
     uncertainty = _uncertainty(reading, tier)
     flags = tuple(Fired(rule.id, why) for rule in FLAG_RULES if (why := rule.check(reading)) is not None)
-    everything_uncertain = any(fired.rule not in NOT_GLOBAL for fired in uncertainty)
-    readers_tier = highest([finding.tier for finding in findings if finding.basis == "entry"])
-    situation = Situation(reading, tier, everything_uncertain, readers_tier)
     flagged = tuple(fired.rule for fired in flags)
-    names = actions_of(policy, tier, flagged, bool(uncertainty), everything_uncertain)
-    gates = tuple(fired for action in names if (fired := _first_gate(situation, action)) is not None)
-    actions = _actions(names, gates, reading, findings, catalogue)
-    lines = _lines(case, policy, directory) if "show_crisis_lines" in names else ()
+    situation = Situation(
+        reading,
+        tier,
+        uncertain=bool(uncertainty),
+        readers_tier=highest([finding.tier for finding in findings if finding.basis == "entry"]),
+        disclosing_tier=highest([one.tier for one in findings if one.basis == "entry" or one.may_disclose]),
+        flags=flagged,
+    )
+    names, gates = _settle(situation, actions_of(policy, tier, flagged, bool(uncertainty)))
+    lines = _lines(situation, guidance) if "show_crisis_lines" in names else ()
     line_rules = tuple(
         Fired(rule.id, why) for rule in LINE_RULES if lines and (why := rule.check(case, lines)) is not None
     )
+    actions = _actions(names, gates, situation, findings, guidance.catalogue)
+    reasons = ("third_party_guidance",) if reading.is_about_other else _in_order([*findings, *uncertainty, *flags])
     decision = Decision(
         id=case.id,
         tier=tier,
@@ -168,9 +188,21 @@ def trace(case: Case, policy: Policy, directory: Directory, catalogue: Catalogue
         flags=flagged,
         active=_active_next(reading),
         care_until=_care_until(reading, flagged),
+        because=guidance.sentences.of(reasons, _language(case)) if _is_anything_shown(actions) else (),
     )
     tier_before = highest([finding.uncapped for finding in findings])
-    return Trace(decision, reading, findings, tier_before, readers_tier, uncertainty, flags, gates, line_rules)
+    return Trace(
+        decision, reading, findings, tier_before, situation.readers_tier, uncertainty, flags, gates, line_rules
+    )
+
+
+def _settle(situation: Situation, names: tuple[Action, ...]) -> tuple[tuple[Action, ...], tuple[Fired, ...]]:
+    """Return the actions and what the gates say of them. What waits for a human reviewer has one asked."""
+    told = [fired for name in names if name in THIRD_PARTY and (fired := _first_gate(situation, name)) is not None]
+    if any(fired.outcome is not None and fired.outcome.waits_for_human for fired in told):
+        names = tuple(name for name in ACTIONS if name in (*names, "request_human_review"))
+        situation = replace(situation, for_reviewer=True)
+    return names, tuple(fired for name in names if (fired := _first_gate(situation, name)) is not None)
 
 
 def _uncertainty(reading: Reading, tier: Tier) -> tuple[Fired, ...]:
@@ -192,51 +224,90 @@ _PLANNED = Outcome("planned", None, "nothing holds it back")
 def _actions(
     names: Sequence[Action],
     gates: Sequence[Fired],
-    reading: Reading,
+    situation: Situation,
     findings: Sequence[Finding],
     catalogue: Catalogue,
 ) -> tuple[ActionDecision, ...]:
-    """Settle the actions; an offer of self-help that is not planned gives way to the general help link."""
+    """Settle the actions; every offer of self-help ends with the general help link, which stands in for it too."""
     outcomes = {fired.action: fired.outcome for fired in gates}
+    policy = situation.reading.policy
     settled: list[ActionDecision] = []
     for name in names:
         outcome = outcomes.get(name) or _PLANNED
-        not_before = None if outcome.not_before is None else _rfc3339(outcome.not_before)
         offered = name == "offer_self_help" and outcome.status == "planned"
-        items = _offer(reading, findings, catalogue) if offered else None
-        settled.append(ActionDecision(name, outcome.status, outcome.reason, not_before, items))
-        if name == "offer_self_help" and not offered:
-            settled.append(ActionDecision("help_link", "planned", url=reading.policy.actions.offer_self_help.help_link))
+        items = _offer(situation.reading, findings, catalogue, "show_crisis_lines" in names) if offered else None
+        not_before, not_after = _optional_rfc3339(outcome.not_before), _optional_rfc3339(outcome.not_after)
+        settled.append(ActionDecision(name, outcome.status, outcome.reason, not_before, not_after, items))
+        if name == "offer_self_help":
+            settled.append(ActionDecision("help_link", "planned", url=policy.actions.offer_self_help.help_link))
     return tuple(settled)
 
 
-def _offer(reading: Reading, findings: Sequence[Finding], catalogue: Catalogue) -> tuple[str, ...]:
-    """Pick items for the labels that the tier comes from, in the order of the policy."""
+def _offer(reading: Reading, findings: Sequence[Finding], catalogue: Catalogue, lines_shown: bool) -> tuple[str, ...]:
+    """Pick items for what the tier comes from, in the order of the policy; what was offered last comes last."""
     found = {label for finding in findings for label in finding.labels}
-    labels = [label for label in reading.labels if label in found]
+    meant = {reading.labels[name].means or name for name in found}
+    labels = [name for meaning, names in reading.meanings.items() if meaning in meant for name in names]
     context = reading.case.context
-    items = catalogue.pick(labels, context.locale or context.language, reading.policy.actions.offer_self_help.items)
+    items = catalogue.pick(
+        labels,
+        _language(reading.case),
+        reading.policy.actions.offer_self_help.items,
+        avoid=_holding(reading),
+        age_band=context.age_band,
+        lines_shown=lines_shown,
+        at=context.now,
+        offered=_offered(reading.case),
+    )
     return tuple(item.id for item in items)
 
 
-def _lines(case: Case, policy: Policy, directory: Directory) -> tuple[ShownLine, ...]:
-    context = case.context
-    return directory.select(
+def _holding(reading: Reading) -> frozenset[str]:
+    """Return the labels that may hold for the person, with all that mean the same: some items are not for them."""
+    near = {name for name in reading.scores if reading.reaches_off(name)}
+    held = near.union(reading.active, reading.case.context.active)
+    return frozenset(name for names in reading.meanings.values() if held.intersection(names) for name in names)
+
+
+def _offered(case: Case) -> tuple[str, ...]:
+    """Return what was offered before, latest first."""
+    offers = [last for last in case.context.last_actions if last.action == "offer_self_help"]
+    latest = sorted(offers, key=lambda last: (last.at, last.items), reverse=True)
+    return tuple(item for last in latest for item in last.items)
+
+
+def _language(case: Case) -> str | None:
+    """Return the locale or language of the person, for what is shown."""
+    return case.context.locale or case.context.language
+
+
+def _lines(situation: Situation, guidance: Guidance) -> tuple[ShownLine, ...]:
+    context = situation.reading.case.context
+    return guidance.directory.select(
         context.country,
         context.locale or context.language,
         context.age_band,
         None if context.now is None else context.now.date(),
-        policy.actions.show_crisis_lines.max_age_days,
+        situation.reading.policy.actions.show_crisis_lines.max_age_days,
+        crisis=RANK[situation.tier] >= RANK["crisis"],
     )
+
+
+_SHOWN: Final = ("show_crisis_lines", "offer_self_help", "help_link")
+
+
+def _is_anything_shown(actions: Sequence[ActionDecision]) -> bool:
+    return any(action.action in _SHOWN and action.status == "planned" for action in actions)
 
 
 def _active_next(reading: Reading) -> tuple[str, ...]:
     """Return the labels that are active from now on.
 
     A text about somebody else says nothing about the writer, so it leaves the writer's labels as they were:
-    otherwise a later entry of their own could be told to somebody on the ground of a friend's state.
+    otherwise a later entry of their own could be told to somebody on the ground of a friend's state. A text that was
+    not scored says nothing either.
     """
-    if reading.case.context.subject != "other":
+    if reading.is_scored and not reading.is_about_other:
         return reading.active
     before = reading.case.context.active
     return tuple(name for name, label in reading.labels.items() if label.kind != "neutral" and name in before)
@@ -252,8 +323,8 @@ def _care_until(reading: Reading, flags: Collection[str]) -> str | None:
     is_crisis = reading.case.statement is not None or any(
         labels[name].kind == "crisis" and score >= labels[name].on for name, score in reading.scores.items()
     )
-    if is_crisis and reading.clocks:
-        return _rfc3339(max(reading.clocks) + timedelta(days=reading.policy.care.days))
+    if is_crisis and reading.later is not None:
+        return _rfc3339(reading.later + timedelta(days=reading.policy.care.days))
     return _rfc3339(context.care_until) if context.care_until is not None and "in_care" in flags else None
 
 
@@ -264,6 +335,10 @@ def _in_order(fired: Sequence[Finding | Fired]) -> tuple[str, ...]:
 
 
 _RULE_IDS = tuple(rule.id for rules in (TIER_RULES, UNCERTAINTY_RULES, FLAG_RULES, GATES, LINE_RULES) for rule in rules)
+
+
+def _optional_rfc3339(time: datetime | None) -> str | None:
+    return None if time is None else _rfc3339(time)
 
 
 def _rfc3339(time: datetime) -> str:

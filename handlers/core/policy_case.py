@@ -19,6 +19,7 @@ from handlers.core.schema import (
     Identifier,
     LastAction,
     Now,
+    Processing,
     Time,
     field_name,
     field_path,
@@ -60,12 +61,14 @@ class CaseContext(_Strict):
 
     Attributes:
         now: time of the decision, with the person's own offset from UTC: quiet hours are read from it.
-        host_now: what the host's clock said; the end of ``care_until`` is counted from the later of both.
+        host_now: what the host's clock said. Where the two differ, what ends (a consent, a confirmation, the policy) is
+            tested against the later one, and what has to be over (a cool-down) against the earlier one.
         care_until: as the last decision returned it; until then crisis lines are shown.
         country: ISO 3166-1 alpha-2.
         language: of the text, ISO 639 or a locale.
         locale: of the person, for what is shown to them; ``language`` where it is left out.
-        age_band, subject, contact_unsafe: of the person; whom the text is about; whether the contact is a danger.
+        age_band, subject: of the person; whom the text is about.
+        contact_unsafe: whether the contact is a danger; ``None`` where nobody has asked.
         active: the labels that the last decision returned as active.
         history: scores of earlier entries; read only with consent to ``use_history``.
         last_actions: what was carried out before.
@@ -74,6 +77,8 @@ class CaseContext(_Strict):
         unread: fields of the request that could not be read and so count as not known.
         tokens, tokens_scored: of the text.
         faults: what the host knows to be wrong with the scores.
+        unsigned: readers of the policy that are signed for another bundle than the one that is served.
+        processing: ``lines_only`` where nothing is scored, as the writer objects to it.
     """
 
     now: Now | None = None
@@ -84,7 +89,7 @@ class CaseContext(_Strict):
     locale: Annotated[str, Field(pattern=r"^[A-Za-z]{2,3}([-_][A-Za-z0-9]{1,8})*$")] | None = None
     age_band: Literal["adult", "minor"] | None = None
     subject: Literal["self", "other"] | None = None
-    contact_unsafe: bool = False
+    contact_unsafe: bool | None = None
     active: Names = ()
     history: tuple[HistoryEntry, ...] = Field(default=(), strict=False)
     last_actions: tuple[LastAction, ...] = Field(default=(), strict=False)
@@ -94,6 +99,8 @@ class CaseContext(_Strict):
     tokens: Count | None = None
     tokens_scored: Count | None = None
     faults: Annotated[tuple[Fault, ...], Field(strict=False)] = ()
+    unsigned: Names = ()
+    processing: Processing = "full"
 
 
 class Case(_Strict):

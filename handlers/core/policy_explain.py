@@ -26,6 +26,7 @@ def explain(trace: Trace, loaded: LoadedPolicy) -> str:
             _named("FLAGS", trace.flags),
             _actions(trace),
             _lines(trace),
+            _because(trace),
         )
         for line in part
     )
@@ -97,6 +98,8 @@ def _action_words(action: ActionDecision) -> str:
         words.append(f"because of {action.reason}")
     if action.not_before is not None:
         words.append(f"not before {action.not_before}")
+    if action.not_after is not None:
+        words.append(f"not after {action.not_after}")
     if action.items is not None:
         words.append(f"items {', '.join(action.items)}")
     if action.url is not None:
@@ -112,10 +115,23 @@ def _lines(trace: Trace) -> Iterator[str]:
         yield from _wrap(f"{line.name} ({line.id})", "  ", "      ")
         for way in _ways(line):
             yield f"      {way}"
-        age = f"verified {line.verified_at}{', which is too long ago' if line.stale else ''}"
+        age = _age(line)
         yield from _wrap(f"{line.hours or 'hours not known'}; {age}", "      ", "      ")
     for fired in trace.lines:
         yield from _wrap(f"{fired.rule}: {fired.why}", "  ", "      ")
+
+
+def _age(line: ShownLine) -> str:
+    if line.verified_at is None:
+        return f"collected {line.collected_at} and never verified"
+    return f"verified {line.verified_at}{', which is too long ago' if line.stale else ''}"
+
+
+def _because(trace: Trace) -> Iterator[str]:
+    if trace.decision.because:
+        yield from _heading("WHAT THE PERSON IS TOLD")
+    for sentence in trace.decision.because:
+        yield from _wrap(f"{sentence.text} ({sentence.rule}, {sentence.language})", "  ", "      ")
 
 
 def _ways(line: ShownLine) -> Iterator[str]:

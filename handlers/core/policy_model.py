@@ -8,8 +8,9 @@ change, such as the scope that an action needs: it is written down to be read, a
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Collection, Hashable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, time
 from typing import Annotated, Any, Final, Literal
 
@@ -51,12 +52,18 @@ THIRD_PARTY: Final[tuple[Action, ...]] = ("notify_therapist", "alert_contact")
 
 RANK: Final[dict[Tier, int]] = {tier: rank for rank, tier in enumerate(TIERS)}
 
+SUICIDAL_IDEATION: Final = "suicidal_ideation"
+MAX_CRISIS_OFF: Final = 0.5
+MAX_CRISIS_ON: Final = 0.8
+"""No policy may put the thresholds of a crisis label higher."""
+
 Share = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=64)]
 Words = Annotated[str, Field(min_length=1, pattern=r"^\S[^\x00-\x1f\x7f]*$")]
 Identity = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$", max_length=64)]
 Language = Annotated[str, Field(pattern=r"^[a-z]{2,3}$")]
 Hours = Annotated[float, Field(ge=0.0, le=8760.0, allow_inf_nan=False)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Url = Annotated[str, Field(pattern=r"^https://[^\s/]+\.[^\s]+$")]
 
 
@@ -67,30 +74,52 @@ def _check_clock_time(value: object) -> object:
 
 
 def _read_version(value: object) -> object:
-    return 1 if value == "1" else value
+    return 2 if value == "2" else value
 
 
 ClockTime = Annotated[time, BeforeValidator(_check_clock_time)]
-SchemaVersion = Annotated[Literal[1], BeforeValidator(_read_version)]
+SchemaVersion = Annotated[Literal[2], BeforeValidator(_read_version)]
 
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class ModelPolicy(_Frozen):
+class Signature(_Frozen):
+    """Who answers for it that a reader may call for an alert of the contact.
+
+    Attributes:
+        by, role: the person who signed, and what they are.
+        on: the day.
+        calibration_sha256: of the calibration of the bundle that they signed for; any other bundle is read at
+            ``crisis`` at most.
+        read_sha256: digest of the policy that they read, without its signatures (``Policy.digest``). A policy that was
+            changed after it was signed does not load.
+    """
+
+    by: Words
+    role: Words
+    on: date
+    calibration_sha256: Sha256
+    read_sha256: Sha256 | None = None
+
+
+class ReaderPolicy(_Frozen):
     """A model whose signals the policy reads.
 
     Attributes:
-        max_tier: no signal of the model reaches further; ``none`` is for research, its signals are never read.
+        max_tier: no signal of the reader reaches further; ``none`` is for research, its signals are never read.
+            ``emergency_contact`` needs ``signed``.
         in_bundle: whether the served bundle must have its signals; otherwise they are read where a caller has them.
-        signals: names of its labels; a label belongs to one model.
-        note: for the reader.
+        signals: names of its labels; a label belongs to one reader.
+        signed: who answers for it that this reader reaches ``emergency_contact``.
+        note: for whoever reads the policy.
     """
 
     max_tier: Tier
     in_bundle: bool = False
     signals: Annotated[tuple[Name, ...], Field(min_length=1)]
+    signed: Signature | None = None
     note: Words | None = None
 
 
@@ -101,6 +130,7 @@ class LabelPolicy(_Frozen):
         kind: ``risk`` labels reach ``self_help`` at ``on`` and ``professional`` at ``acute_on``;
             ``crisis`` labels reach ``crisis`` at ``on`` and ``emergency_contact`` at ``acute_on``;
             ``neutral`` never moves a tier.
+        means: what it is about, where labels of several readers are about the same: such labels count once.
         on: score from which the label is active.
         off: score down to which a label stays active that was active before.
         acute_on: score of an entry that is acute by itself.
@@ -108,6 +138,7 @@ class LabelPolicy(_Frozen):
     """
 
     kind: Literal["risk", "crisis", "neutral"] = "risk"
+    means: Name | None = None
     on: Share = 0.70
     off: Share = 0.55
     acute_on: Share = 0.90
@@ -230,7 +261,7 @@ class Policy(_Frozen):
         valid_from, valid_until: days on which it may be used, both included.
         note: for the reader, first on the page that is signed.
         languages: ISO 639 codes of the languages that the models read.
-        models: what gives signals, and how far each may reach.
+        readers: what gives signals, and how far each may reach.
         labels: thresholds of every signal.
         overlap, cumulative: rules over several labels and several entries.
         care: what stays in sight after a crisis.
@@ -247,7 +278,7 @@ class Policy(_Frozen):
     valid_until: date
     note: Words
     languages: Annotated[tuple[Language, ...], Field(min_length=1)]
-    models: Annotated[dict[Name, ModelPolicy], Field(min_length=1)]
+    readers: Annotated[dict[Name, ReaderPolicy], Field(min_length=1)]
     labels: Annotated[dict[Name, LabelPolicy], Field(min_length=1)]
     overlap: OverlapPolicy
     cumulative: CumulativePolicy
@@ -257,13 +288,40 @@ class Policy(_Frozen):
     quiet_hours: QuietHours | None = None
     kill_switch: tuple[Action, ...]
 
-    def caps(self) -> dict[str, Tier]:
-        """Return the highest tier that each signal may reach."""
-        return {signal: model.max_tier for model in self.models.values() for signal in model.signals}
+    def caps(self, unsigned: Collection[str] = ()) -> dict[str, Tier]:
+        """Return the highest tier that each signal may reach.
+
+        Args:
+            unsigned: readers whose bundle is not the one that was signed for.
+        """
+        return {
+            signal: _cap(reader, name in unsigned) for name, reader in self.readers.items() for signal in reader.signals
+        }
+
+    def unsigned(self, calibration_sha256: str | None) -> tuple[str, ...]:
+        """Return the readers of the bundle that are signed for another calibration than this one."""
+        return tuple(
+            name
+            for name, reader in self.readers.items()
+            if reader.in_bundle and reader.signed is not None and reader.signed.calibration_sha256 != calibration_sha256
+        )
+
+    def is_crisis_reader(self, name: str) -> bool:
+        """Say whether a reader has a signal of kind ``crisis``."""
+        return any(self.labels[signal].kind == "crisis" for signal in self.readers[name].signals)
 
     def expected_signals(self) -> tuple[str, ...]:
         """Return the signals that the served bundle must give for every text."""
-        return tuple(signal for model in self.models.values() if model.in_bundle for signal in model.signals)
+        return tuple(signal for reader in self.readers.values() if reader.in_bundle for signal in reader.signals)
+
+    def digest(self) -> str:
+        """Return the SHA-256 of what a signer reads: the policy without its signatures and the tiers they allow."""
+        readers = {
+            name: reader.model_copy(update={"signed": None, "max_tier": _cap(reader, True)})
+            for name, reader in self.readers.items()
+        }
+        read = self.model_copy(update={"readers": readers}).model_dump(mode="json")
+        return hashlib.sha256(json.dumps(read, sort_keys=True).encode()).hexdigest()
 
     def calibrated(self, thresholds: Mapping[str, tuple[float, float]]) -> Policy:
         """Return the policy with the calibrated ``(on, off)`` of each label in the place of its own.
@@ -278,16 +336,43 @@ class Policy(_Frozen):
         return self.model_copy(update={"labels": labels})
 
 
+def _cap(reader: ReaderPolicy, unsigned: bool) -> Tier:
+    return "crisis" if unsigned and reader.max_tier == "emergency_contact" else reader.max_tier
+
+
 def _with_thresholds(label: LabelPolicy, on: float, off: float) -> LabelPolicy:
     return label.model_copy(update={"on": on, "off": off, "acute_on": max(on, label.acute_on)})
 
 
 @dataclass(frozen=True)
 class LoadedPolicy:
-    """A policy that may be used; ``sha256`` is of the file's bytes."""
+    """A policy that may be used.
+
+    Attributes:
+        sha256: of the file's bytes.
+        thresholds: ``(on, off)`` by label, where they came from a bundle's calibration.
+    """
 
     policy: Policy
     sha256: str
+    thresholds: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+
+    def is_expired(self, today: date) -> bool:
+        """Say whether it has passed its ``valid_until``: it then helps the person, and tells nobody anything."""
+        return today > self.policy.valid_until
+
+    def calibrated(self, thresholds: Mapping[str, tuple[float, float]], where: str) -> LoadedPolicy:
+        """Return the policy with the thresholds of a bundle's calibration; see ``Policy.calibrated``.
+
+        Raises:
+            StartupError: the calibration would switch help off, as no policy may.
+        """
+        policy = self.policy.calibrated(thresholds)
+        found = [problem for name, label in policy.labels.items() for problem in _crisis_problems(name, label)]
+        if found:
+            problems = [f"{key}: calibrated by the bundle, {message}" for key, message in found]
+            raise _refusal(where, problems)
+        return LoadedPolicy(policy, self.sha256, thresholds)
 
 
 def load_policy(file: DataFile, labels: Collection[str] | None, today: date) -> LoadedPolicy:
@@ -384,7 +469,9 @@ Problem = tuple[str, str]
 def _problems(policy: Policy) -> Iterator[Problem]:
     for name, label in policy.labels.items():
         yield from _threshold_problems(f"labels.{name}", label)
-    yield from _model_problems(policy)
+        yield from _crisis_problems(name, label)
+    yield from _reader_problems(policy)
+    yield from _signature_problems(policy)
     yield from _tier_problems(policy)
     yield from _action_problems(policy)
     if policy.quiet_hours is not None and policy.quiet_hours.start == policy.quiet_hours.end:
@@ -399,22 +486,50 @@ def _threshold_problems(path: str, label: LabelPolicy) -> Iterator[Problem]:
         yield f"{path}.on", f"{label.on} is above acute_on {label.acute_on}"
 
 
-def _model_problems(policy: Policy) -> Iterator[Problem]:
+def _crisis_problems(name: str, label: LabelPolicy) -> Iterator[Problem]:
+    """Yield what would switch help off: no policy may set the thresholds of a crisis label out of reach."""
+    if name == SUICIDAL_IDEATION and label.kind != "crisis":
+        yield f"labels.{name}.kind", f"must be crisis, not {label.kind}: no policy may switch help off"
+    if label.kind == "crisis":
+        for key, value, most in (("off", label.off, MAX_CRISIS_OFF), ("on", label.on, MAX_CRISIS_ON)):
+            if value > most:
+                yield f"labels.{name}.{key}", f"{value} is above {most}: no policy may switch help off"
+
+
+def _reader_problems(policy: Policy) -> Iterator[Problem]:
     owners: dict[str, str] = {}
-    for name, model in policy.models.items():
-        for index, signal in enumerate(model.signals):
-            path = f"models.{name}.signals.{index}"
+    for name, reader in policy.readers.items():
+        for index, signal in enumerate(reader.signals):
+            path = f"readers.{name}.signals.{index}"
             if signal not in policy.labels:
                 yield path, f"{signal} is not among the labels; they are {', '.join(policy.labels)}"
             if signal in owners:
                 yield path, f"{signal} is a signal of {owners[signal]} already"
             owners[signal] = name
-        kinds = {policy.labels[signal].kind for signal in model.signals if signal in policy.labels}
-        if RANK[model.max_tier] > RANK["professional"] and "crisis" not in kinds:
-            yield f"models.{name}.max_tier", f"{model.max_tier} needs a signal of kind crisis, and the model has none"
+        kinds = {policy.labels[signal].kind for signal in reader.signals if signal in policy.labels}
+        yield from _reach_problems(f"readers.{name}.max_tier", reader.max_tier, "crisis" in kinds)
     for label in policy.labels:
         if label not in owners:
-            yield f"labels.{label}", "is a signal of no model"
+            yield f"labels.{label}", "is a signal of no reader"
+
+
+def _reach_problems(path: str, tier: Tier, is_crisis_reader: bool) -> Iterator[Problem]:
+    if RANK[tier] > RANK["professional"] and not is_crisis_reader:
+        yield path, f"{tier} needs a signal of kind crisis, and the reader has none"
+    if RANK[tier] < RANK["professional"] and is_crisis_reader:
+        yield path, f"{tier} is below professional for a signal of kind crisis: no policy may switch help off"
+
+
+def _signature_problems(policy: Policy) -> Iterator[Problem]:
+    for name, reader in policy.readers.items():
+        path = f"readers.{name}.signed"
+        if reader.max_tier == "emergency_contact" and reader.signed is None:
+            yield path, "is needed for max_tier emergency_contact: by, role, on, calibration_sha256 (the sign command)"
+        if reader.signed is not None and reader.max_tier != "emergency_contact":
+            yield path, f"is for max_tier emergency_contact alone, not for {reader.max_tier}"
+        read = reader.signed.read_sha256 if reader.signed is not None else None
+        if read is not None and read != policy.digest():
+            yield path, "the policy was changed after it was signed: let it be read and signed again"
 
 
 def _tier_problems(policy: Policy) -> Iterator[Problem]:
@@ -459,16 +574,16 @@ def _repeated(path: str, values: Collection[str]) -> Iterator[Problem]:
 def _bundle_problems(policy: Policy, labels: Collection[str] | None) -> Iterator[Problem]:
     if labels is None:
         return
-    for name, model in policy.models.items():
-        for index, signal in enumerate(model.signals):
-            if model.in_bundle and signal not in labels:
+    for name, reader in policy.readers.items():
+        for index, signal in enumerate(reader.signals):
+            if reader.in_bundle and signal not in labels:
                 message = f"the bundle has no label {signal}; it has {', '.join(labels)}"
-                yield f"models.{name}.signals.{index}", message
+                yield f"readers.{name}.signals.{index}", message
     for label in labels:
         if label not in policy.expected_signals():
             yield (
-                "models",
-                f"the bundle's label {label} is a signal of no model that is in_bundle: nothing would read it",
+                "readers",
+                f"the bundle's label {label} is a signal of no reader that is in_bundle: nothing would read it",
             )
 
 
@@ -477,5 +592,3 @@ def _date_problems(policy: Policy, today: date) -> Iterator[Problem]:
         yield "valid_until", f"{policy.valid_until} is before valid_from {policy.valid_from}"
     elif today < policy.valid_from:
         yield "valid_from", f"not in force before {policy.valid_from}, and today is {today}"
-    elif today > policy.valid_until:
-        yield "valid_until", f"expired on {policy.valid_until}, and today is {today}"

@@ -1,23 +1,41 @@
 """The policy and the directory as one self-contained HTML page: to be read, printed and signed.
 
-Everything on the page comes from the loaded policy, the lists of rules and the directory, so it cannot say anything
-else than what is decided. It loads nothing from anywhere.
+Everything on the page comes from the loaded policy, the lists of rules and the directory, and its examples are decided
+as it is shown, so it cannot say anything else than what is decided. It loads nothing from anywhere.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from datetime import date, time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time
 from html import escape
 from itertools import groupby
 from typing import Any, Final
 
-from handlers.core.directory import Directory, Line
-from handlers.core.policy_consent import confirmers, scope_of
-from handlers.core.policy_model import ACTIONS, TIERS, Action, LabelPolicy, LoadedPolicy, Policy, Scope, Tier
+from handlers.core.directory import Directory, Line, state_of
+from handlers.core.policy import ActionDecision, Decision, Guidance, decide
+from handlers.core.policy_case import Case, CaseContext, StatementFound
+from handlers.core.policy_consent import scope_of
+from handlers.core.policy_model import (
+    ACTIONS,
+    MAX_CRISIS_OFF,
+    MAX_CRISIS_ON,
+    SCOPES,
+    TIERS,
+    Action,
+    Done,
+    LabelPolicy,
+    LoadedPolicy,
+    Policy,
+    ReaderPolicy,
+    Scope,
+    Tier,
+)
 from handlers.core.policy_reading import Rule
 from handlers.core.policy_rules import FLAG_RULES, GATES, LINE_RULES, TIER_RULES, UNCERTAINTY_RULES
-from handlers.core.selfhelp import Catalogue
+from handlers.core.schema import Consent
+from handlers.core.selfhelp import Catalogue, SelfHelpItem
 
 PRINCIPLES: Final = (
     "A tier names a response, never the health or the risk of a person. No tier withholds help.",
@@ -40,12 +58,13 @@ CANNOT_KNOW: Final = (
     "whether a phone line is open, or a number has changed since the date that is shown.",
 )
 
-_ACTION_WORDS: Final[dict[Action, str]] = {
+_ACTION_WORDS: Final[dict[Done, str]] = {
     "show_crisis_lines": "Show crisis lines to the person",
     "request_human_review": "Ask a human reviewer to look",
     "offer_self_help": "Offer self-help to the person",
     "notify_therapist": "Notify the person's therapist",
     "alert_contact": "Alert the person's emergency contact",
+    "help_link": "Show the general help link",
 }
 _SCOPE_WORDS: Final[dict[Scope, str]] = {
     "self_help": "The app may offer exercises and ideas.",
@@ -61,6 +80,23 @@ _TIER_WORDS: Final[dict[Tier, str]] = {
     "crisis": "Crisis",
     "emergency_contact": "Emergency contact",
 }
+UNSIGNED: Final = (
+    "Without a signature a reader of suicidal ideation reaches crisis at most: it shows lines, asks for a human review "
+    "and may notify a therapist, but no score of its makes an alert of the contact, not even as a proposal.",
+    "A signature holds for one bundle, by the fingerprint of its calibration. Served with another one, the reader is "
+    "read as if it were not signed, and every answer and the readiness of the service say so.",
+    "A policy that was changed after it was signed does not load: it has to be read and signed again.",
+)
+
+FLOOR: Final = (
+    "Before and beside the models, reviewed phrases in thirteen languages are looked for in every text: that the "
+    "writer wishes to die, means or has tried to end their life, or hurts themselves. Where one is found the tier is "
+    "crisis at least, whatever the scores say, and also where there are none.",
+    "The phrases alone tell nobody anything: a model has to call for the notice as well, or a human reviewer confirm it "
+    "for that very entry.",
+    "Who objects to being scored (lines_only) still has them looked for, and sees crisis lines.",
+)
+
 _SIGNERS: Final = ("Clinician responsible", "Engineer who read it beside them", "Operator of the service")
 
 _STYLE: Final = """
@@ -101,7 +137,7 @@ code.long { white-space: normal; overflow-wrap: anywhere; }
 """
 
 
-def render_page(loaded: LoadedPolicy, directory: Directory, catalogue: Catalogue, today: date) -> str:
+def render_page(loaded: LoadedPolicy, guidance: Guidance, today: date) -> str:
     """Return the page.
 
     Args:
@@ -113,15 +149,18 @@ def render_page(loaded: LoadedPolicy, directory: Directory, catalogue: Catalogue
         _section("What holds for every decision", _list(map(escape, PRINCIPLES))),
         _tiers(policy),
         _tier_rules(policy),
+        _section("Explicit statements: the floor", _list(map(escape, FLOOR))),
         _thresholds(policy),
+        _readers(policy),
         _uncertainty(policy),
         _actions(policy),
         _gates(policy),
         _scopes(),
         _flags(policy),
+        _examples(policy, guidance, today),
         _section("What the software cannot know", _list(map(escape, CANNOT_KNOW))),
-        _directory(directory, policy, today),
-        _catalogue(catalogue),
+        _directory(guidance.directory, policy, today),
+        _catalogue(guidance.catalogue),
         _signatures(loaded),
     )
     title = escape(f"Escalation policy {policy.id} {policy.version}")
@@ -143,6 +182,11 @@ def _header(loaded: LoadedPolicy, today: date) -> str:
     rows = [[f"<strong>{name}</strong>", value] for name, value in facts]
     switched_off = ", ".join(f"<code>{action}</code>" for action in policy.kill_switch)
     off = f'<p class="notice"><span class="off">Switched off:</span> {switched_off}</p>' if switched_off else ""
+    if loaded.is_expired(today):
+        off += (
+            f'<p class="notice"><span class="off">Expired on {policy.valid_until}:</span> it shows lines and offers, '
+            "and tells nobody anything.</p>"
+        )
     return (
         f"<h1>Escalation policy <em>{escape(policy.id)}</em> {escape(policy.version)}</h1>\n"
         '<p class="soft">How scores of a text become offers of help. For the reviewer who signs it.</p>\n'
@@ -166,10 +210,15 @@ def _tiers(policy: Policy) -> str:
 def _needs(policy: Policy, action: Action) -> str:
     scope = scope_of(action)
     needs = [] if scope is None else [f"consent to <code>{scope}</code>"]
-    accepted = confirmers(policy, action, "adult")
+    accepted = _confirmers(policy, action, "adult")
     if accepted:
         needs.append(f"a confirmation by {_people(accepted)}")
     return f"<small>needs {' and '.join(needs)}</small>" if needs else "<small>needs no consent</small>"
+
+
+def _confirmers(policy: Policy, action: Action, age_band: str) -> Sequence[str]:
+    confirmed_by: Any = getattr(getattr(policy.actions, action), "confirmed_by", None)
+    return getattr(confirmed_by, age_band, ())
 
 
 def _people(accepted: Sequence[str]) -> str:
@@ -192,28 +241,49 @@ def _thresholds(policy: Policy) -> str:
         [
             f"<code>{name}</code>",
             kinds[label.kind],
+            f"<code>{label.means}</code>" if label.means else "",
             *_thresholds_of(label),
             "yes" if label.calibrated else "no",
             f"<code>{caps[name]}</code>",
         ]
         for name, label in policy.labels.items()
     ]
-    head = ["Label", "Kind", "#off", "#on", "#acute_on", "Calibrated", "Reaches at most"]
-    models = [
-        [
-            f"<code>{name}</code>",
-            ", ".join(f"<code>{signal}</code>" for signal in model.signals),
-            f"<code>{model.max_tier}</code>" + (" (never read)" if model.max_tier == "none" else ""),
-            escape(model.note or ("Part of the bundle." if model.in_bundle else "")),
-        ]
-        for name, model in policy.models.items()
-    ]
+    head = ["Label", "Kind", "Means", "#off", "#on", "#acute_on", "Calibrated", "Reaches at most"]
     return _section(
         "Labels and thresholds",
         "<p>Scores go from 0 to 1. Every threshold is inclusive and nothing is rounded. Where a label is calibrated, "
-        "<em>on</em> and <em>off</em> come from the bundle's calibration if it has one.</p>"
-        + _table(head, rows)
-        + _table(["Model", "Signals", "Highest tier", "Note"], models),
+        "<em>on</em> and <em>off</em> come from the bundle's calibration if it has one. Labels that mean the same count "
+        "once, by the highest score. No policy and no calibration may put <em>off</em> of a crisis label above "
+        f"{MAX_CRISIS_OFF}, or its <em>on</em> above {MAX_CRISIS_ON}.</p>" + _table(head, rows),
+    )
+
+
+def _readers(policy: Policy) -> str:
+    rows = [
+        [
+            f"<code>{name}</code>",
+            ", ".join(f"<code>{signal}</code>" for signal in reader.signals),
+            f"<code>{reader.max_tier}</code>" + (" (never read)" if reader.max_tier == "none" else ""),
+            _signed_words(policy, name, reader),
+            escape(reader.note or ("Part of the bundle." if reader.in_bundle else "")),
+        ]
+        for name, reader in policy.readers.items()
+    ]
+    return _section(
+        "Readers and signatures",
+        _table(["Reader", "Signals", "Highest tier", "Signed for", "Note"], rows) + _list(map(escape, UNSIGNED)),
+    )
+
+
+def _signed_words(policy: Policy, name: str, reader: ReaderPolicy) -> str:
+    if not policy.is_crisis_reader(name):
+        return "needs no signature"
+    signed = reader.signed
+    if signed is None:
+        return '<span class="off">not signed</span>'
+    return (
+        f"{escape(signed.by)}, {escape(signed.role)}, {signed.on}<br>"
+        f"<small>calibration {_long(signed.calibration_sha256)}</small>"
     )
 
 
@@ -235,8 +305,8 @@ def _uncertainty(policy: Policy) -> str:
         "When something is not known",
         _rules(UNCERTAINTY_RULES, policy)
         + "<p>Then the decision says so, crisis lines are shown, a human review is requested (with consent to it), and "
-        "no therapist or contact is told anything. A consent whose end cannot be checked holds back its own action "
-        "alone.</p>",
+        "no therapist or contact is told anything. Age, subject, contact safety and language that are not known, and "
+        "models that disagree, let nobody but a human reviewer confirm what others would be told.</p>",
     )
 
 
@@ -250,8 +320,8 @@ def _actions(policy: Policy) -> str:
                 f"{_ACTION_WORDS[action]}<br><code>{action}</code>",
                 f"<code>{scope}</code>" if scope else "none needed",
                 f"{hours:g} h" if hours else "none",
-                _people(confirmers(policy, action, "adult")),
-                _people(confirmers(policy, action, "minor")),
+                _people(_confirmers(policy, action, "adult")),
+                _people(_confirmers(policy, action, "minor")),
                 '<span class="off">switched off</span>' if action in policy.kill_switch else "on",
             ]
         )
@@ -260,8 +330,9 @@ def _actions(policy: Policy) -> str:
     return _section(
         "What each action needs",
         _table(head, rows)
-        + f"<p>{_quiet_words(policy)}</p><p>An offer has up to {offer.items} items. Where it is suppressed, "
-        f"the general help link is shown instead: <code>{escape(offer.help_link)}</code></p>",
+        + "<p>A confirmation is of one action of one entry, lasts 24 hours and is for one use.</p>"
+        + f"<p>{_quiet_words(policy)}</p><p>An offer has up to {offer.items} items and ends with the general help link, "
+        f"which is shown alone where the offer is suppressed: <code>{escape(offer.help_link)}</code></p>",
     )
 
 
@@ -301,6 +372,71 @@ def _flags(policy: Policy) -> str:
     return _section("What the app is told besides", _rules((*FLAG_RULES, *LINE_RULES), policy))
 
 
+@dataclass(frozen=True)
+class _Example:
+    title: str
+    case: Case
+
+
+def _examples(policy: Policy, guidance: Guidance, today: date) -> str:
+    """Return what this policy decides in one plain case for each tier."""
+    rows = []
+    for example in _example_cases(policy, today):
+        decision = decide(example.case, policy, guidance)
+        rows.append([escape(example.title), f"<strong>{_TIER_WORDS[decision.tier]}</strong>", _outcome_words(decision)])
+    return _section(
+        "Worked examples",
+        "<p>Decided by this very policy: an adult who writes in English about themselves, in Great Britain at two in "
+        "the afternoon, with every consent, a contact that is safe, and every other score at zero.</p>"
+        + _table(["The entry", "Tier", "What follows"], rows),
+    )
+
+
+def _example_cases(policy: Policy, today: date) -> Iterator[_Example]:
+    readable = [(name, label) for name, label in policy.labels.items() if policy.caps()[name] != "none"]
+    risk = next(((name, label) for name, label in readable if label.kind == "risk"), None)
+    crisis = next(((name, label) for name, label in readable if label.kind == "crisis"), None)
+    yield _Example("Nothing stands out", _example(policy, today, {}))
+    if risk is not None:
+        name, label = risk
+        yield _Example(f"{name} at on, {label.on}", _example(policy, today, {name: label.on}))
+        yield _Example(f"{name} at acute_on, {label.acute_on}", _example(policy, today, {name: label.acute_on}))
+    yield _Example(
+        "An explicit statement, and nothing in the scores", _example(policy, today, {}, StatementFound(kinds=("wish",)))
+    )
+    if crisis is not None:
+        name, label = crisis
+        yield _Example(f"{name} at off, {label.off}", _example(policy, today, {name: label.off}))
+        yield _Example(f"{name} at on, {label.on}", _example(policy, today, {name: label.on}))
+        yield _Example(f"{name} at acute_on, {label.acute_on}", _example(policy, today, {name: label.acute_on}))
+
+
+def _example(policy: Policy, today: date, scores: dict[str, float], statement: StatementFound | None = None) -> Case:
+    context = CaseContext(
+        now=datetime.combine(today, time(14), UTC),
+        country="GB",
+        language=policy.languages[0],
+        locale="en",
+        age_band="adult",
+        subject="self",
+        contact_unsafe=False,
+    )
+    consent = Consent.model_validate(dict.fromkeys(SCOPES, True))
+    signals: dict[str, float | None] = {**dict.fromkeys(policy.labels, 0.0), **scores}
+    return Case(entry_id="example", signals=signals, statement=statement, consent=consent, context=context)
+
+
+def _outcome_words(decision: Decision) -> str:
+    items = "".join(f"<li>{_done_words(action)}</li>" for action in decision.actions)
+    flags = f"<small>flags: {', '.join(decision.flags)}</small>" if decision.flags else ""
+    return (f"<ol>{items}</ol>" if items else "Nothing is done.<br>") + flags
+
+
+def _done_words(action: ActionDecision) -> str:
+    reason = f" ({action.reason})" if action.reason is not None else ""
+    return f"{_ACTION_WORDS[action.action]}: {action.status}{reason}"
+
+
 def _directory(directory: Directory, policy: Policy, today: date) -> str:
     days = policy.actions.show_crisis_lines.max_age_days
     ordered = sorted(directory.lines, key=lambda line: (line.country is None, line.country or "", line.id))
@@ -316,9 +452,26 @@ def _directory(directory: Directory, policy: Policy, today: date) -> str:
         f"<p>{len(directory.lines)} records. A record older than {days} days is shown with its date beside the "
         "emergency number of the country.</p>"
         f'<div class="scroll"><table><thead><tr>{head}</tr></thead>{bodies}</table></div>'
-        f"<p>Emergency numbers verified {directory.emergency_verified_at}; from "
-        f"{_links(directory.emergency_sources)}.</p>",
+        f"<p><strong>Emergency numbers</strong>, {_verified_words(directory, today, days)}, from "
+        f"{_links(directory.emergency_sources)}: {_numbers(directory)}.</p>"
+        "<p>They stand beside every line in crisis, and beside a line that is not open all day or may be out of date. "
+        f"Territories that dial a country's numbers: {_territories(directory)}.</p>",
     )
+
+
+def _verified_words(directory: Directory, today: date, days: int) -> str:
+    state = state_of(directory.emergency_verified_at, today, days)
+    words = f'<span class="off">{state}</span>' if state else f"verified {directory.emergency_verified_at}"
+    return f"{words}, collected {directory.emergency_collected_at}"
+
+
+def _numbers(directory: Directory) -> str:
+    numbers = sorted(directory.emergency.items())
+    return ", ".join(f'<span class="nowrap">{code} {escape(number)}</span>' for code, number in numbers)
+
+
+def _territories(directory: Directory) -> str:
+    return ", ".join(f"{code} those of {country}" for code, country in sorted(directory.territories.items())) or "none"
 
 
 def _country(country: str | None, lines: Sequence[Line], directory: Directory, days: int, today: date) -> str:
@@ -342,13 +495,16 @@ def _line_cells(line: Line, days: int, today: date) -> list[str]:
         ways.append(_links([line.url]))
     audience = " · for children" if line.audience == "children" else ""
     languages = ", ".join(line.languages)
-    stale = '<br><span class="off">older than allowed</span>' if (today - line.verified_at).days > days else ""
+    state = state_of(line.verified_at, today, days)
+    stale = f'<span class="off">{state}</span><br>' if state else ""
+    verified = f'<span class="nowrap">{line.verified_at}</span><br>' if line.verified_at is not None else ""
+    region = f" · {escape(line.region)}" if line.region else ""
     sources = f'<div class="sources">from {_links(line.sources)}</div>'
     return [
-        f"{escape(line.name)}<br><small>{languages}{audience} · {_long(line.id)}</small>{sources}",
+        f"{escape(line.name)}<br><small>{languages}{audience}{region} · {_long(line.id)}</small>{sources}",
         "<br>".join(ways),
         escape(line.hours or "not known"),
-        f'<span class="nowrap">{line.verified_at}</span>{stale}',
+        f'{stale}{verified}<small class="nowrap">collected {line.collected_at}</small>',
     ]
 
 
@@ -362,13 +518,33 @@ def _host(url: str) -> str:
 
 def _catalogue(catalogue: Catalogue) -> str:
     rows = [
-        [escape(item.title), ", ".join(f"<code>{label}</code>" for label in item.labels), f"{item.minutes} min"]
+        [escape(item.title), _codes(item.labels), _item_conditions(item), f"{item.minutes} min"]
         for item in catalogue.items
     ]
+    reviewed = catalogue.reviewed
     return _section(
         "Self-help catalogue",
-        f'<p class="notice">{escape(catalogue.notice)}</p>' + _table(["Item", "Offered for", "#Takes"], rows),
+        f'<p class="notice">{escape(catalogue.notice)}</p>'
+        f"<p>Held against the checklist below by {escape(reviewed.by)} ({escape(reviewed.role)}) on {reviewed.on}. What "
+        "was offered last comes last.</p>"
+        + _table(["Item", "Offered for", "Only", "#Takes"], rows)
+        + _list(escape(question.question) for question in catalogue.checklist),
     )
+
+
+def _codes(names: Iterable[str]) -> str:
+    return ", ".join(f"<code>{name}</code>" for name in names)
+
+
+_WHEN_WORDS: Final = {"no_lines": "where no crisis lines are shown", "day": "by day", "evening": "in the evening"}
+
+
+def _item_conditions(item: SelfHelpItem) -> str:
+    ages = {"all": [], "adult": ["for adults"], "minor": ["for minors"]}[item.age]
+    conditions = [*ages, *(_WHEN_WORDS[when] for when in item.when)]
+    if item.not_for:
+        conditions.append(f"not for {_codes(item.not_for)}")
+    return ", ".join(conditions)
 
 
 def _signatures(loaded: LoadedPolicy) -> str:
@@ -381,7 +557,11 @@ def _signatures(loaded: LoadedPolicy) -> str:
         "publisher's page."
     )
     table = _table(["", "Name", "Date", "Signature"], rows, kind="sign")
-    return f'<div class="signature">{_section("Signatures", f"<p>{statement}</p>{table}")}</div>'
+    digest = (
+        "<p>Whoever signs for a reader of suicidal ideation gives this code to the <code>sign</code> command, which "
+        f"writes the signature into the policy: {_long(policy.digest())}</p>"
+    )
+    return f'<div class="signature">{_section("Signatures", f"<p>{statement}</p>{table}{digest}")}</div>'
 
 
 # Pieces of HTML. What they are given is HTML already.

@@ -16,24 +16,31 @@ A decision walks through the lists in this order:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterator, Sequence
-from datetime import datetime, timedelta
-from typing import Final
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
+from typing import Final, NamedTuple, TypeVar
 
 from handlers.core.directory import ShownLine
 from handlers.core.policy_case import Case
-from handlers.core.policy_consent import confirmation, consent, is_confirmed_by_human, scope_of, scope_state
+from handlers.core.policy_consent import confirmation, consent, consent_end, is_confirmed, scope_of, scope_state
 from handlers.core.policy_model import ACTIONS, RANK, THIRD_PARTY, Action, LabelPolicy, Policy, QuietHours, Tier
-from handlers.core.policy_reading import Basis, Finding, Outcome, Reading, Rule, Situation, is_unsupported, lower
+from handlers.core.policy_reading import (
+    MAX_CLOCK_SKEW,
+    Basis,
+    Finding,
+    Outcome,
+    Reading,
+    Rule,
+    Situation,
+    highest,
+    is_unsupported,
+    lower,
+)
 from handlers.core.schema import LastAction
 
 # 1. What raises a tier. Each rule yields findings; a higher score can only add to them.
 
 TierCheck = Callable[[Reading], Iterator[Finding]]
-
-
-def _find(reading: Reading, rule: str, tier: Tier, label: str, why: str, basis: Basis = "entry") -> Finding:
-    return Finding(rule, lower(tier, reading.caps[label]), tier, (label,), why, basis)
 
 
 def statement_floor(reading: Reading) -> Iterator[Finding]:
@@ -57,12 +64,16 @@ def crisis_signal(reading: Reading) -> Iterator[Finding]:
 
 
 def _active(reading: Reading, rule: str, kind: str, tier: Tier) -> Iterator[Finding]:
+    """Yield a finding for every active label. One that is only carried over is told with consent to the history."""
+    is_told = scope_state(reading, "use_history") == "live"
     for name in reading.active:
         label = reading.labels[name]
         if label.kind == kind:
             score = reading.scores.get(name)
             basis: Basis = "entry" if score is not None and score >= label.on else "carried"
-            yield _find(reading, rule, tier, name, _active_words(name, label, score), basis)
+            why = _active_words(name, label, score)
+            capped = lower(tier, reading.caps[name])
+            yield Finding(rule, capped, tier, (name,), why, basis, is_told and score is not None)
 
 
 def _active_words(name: str, label: LabelPolicy, score: float | None) -> str:
@@ -86,17 +97,19 @@ def emergency_signal(reading: Reading) -> Iterator[Finding]:
 def _acute(reading: Reading, rule: str, kind: str, tier: Tier) -> Iterator[Finding]:
     for name, label, score in reading.risk_scores():
         if label.kind == kind and score >= label.acute_on:
-            yield _find(reading, rule, tier, name, f"{name} {score} >= acute_on {label.acute_on}")
+            why = f"{name} {score} >= acute_on {label.acute_on}"
+            yield Finding(rule, lower(tier, reading.caps[name]), tier, (name,), why)
 
 
 def overlap(reading: Reading) -> Iterator[Finding]:
     """Several risk labels, none of them active perhaps, give ``self_help`` together.
 
-    Crisis labels count as well. The sum is exact (``fsum``), so the order of the signals does not matter. Every
-    label that is read may reach ``self_help`` at least, so no cap applies.
+    Labels that mean the same count once, by the highest score. Crisis labels count as well. The sum is exact
+    (``fsum``), so the order of the signals does not matter. Every label that is read may reach ``self_help`` at least,
+    so no cap applies.
     """
     rule = reading.policy.overlap
-    mixed = {name: score for name, _, score in reading.risk_scores() if score >= rule.each}
+    mixed = {name: score for name, score in _highest_of_each_meaning(reading) if score >= rule.each}
     total = math.fsum(mixed.values())
     if len(mixed) >= rule.labels and total >= rule.sum:
         scores = ", ".join(f"{name} {score}" for name, score in mixed.items())
@@ -104,28 +117,118 @@ def overlap(reading: Reading) -> Iterator[Finding]:
         yield Finding("overlap", "self_help", "self_help", tuple(mixed), why)
 
 
-def cumulative(reading: Reading) -> Iterator[Finding]:
-    """The same label at least ``off`` in several distinct entries of the last days gives ``professional``.
+def _highest_of_each_meaning(reading: Reading) -> Iterator[tuple[str, float]]:
+    for names in reading.meanings.values():
+        scored = [name for name in names if name in reading.scores]
+        if scored:
+            name = max(scored, key=reading.scores.__getitem__)
+            yield name, reading.scores[name]
 
-    Only with live consent to ``use_history``; without it the history is not looked at. The current entry is one of
-    those counted, and it need not itself be among those that reach ``off``. An entry counts once, by any of its
-    records that qualifies. An entry dated after ``now`` (clocks differ) counts by its distance like one before.
-    A current entry without an id counts as one of its own.
+
+def cumulative(reading: Reading) -> Iterator[Finding]:
+    """The same meaning at least ``off`` in several entries of the last days gives ``professional``.
+
+    Only with live consent to ``use_history``; without it the history is not looked at. Entries count where they lie on
+    different days of the person's, are not about somebody else, and are dated 24 hours ahead at most. The current entry
+    is one of those counted, and it need not itself be among those that reach ``off``. An entry counts once, on any of
+    the days of its records that qualify. A current entry without an id counts as one of its own.
+
+    Somebody may be told on account of it only where this entry's own score reaches ``off`` too, every entry is said to
+    be about the writer, and it holds by the caller's clock as well as by the host's.
     """
-    if reading.now is None or scope_state(reading, "use_history") != "live":
+    if reading.now is None or not reading.is_scored or scope_state(reading, "use_history") != "live":
         return
-    case, rule = reading.case, reading.policy.cumulative
-    span = timedelta(days=rule.days)
-    recent = [entry for entry in case.context.history if abs(reading.now - entry.at) <= span]
-    for name, label in reading.labels.items():
-        if label.kind == "neutral":
-            continue
-        entries: set[str | None] = {entry.entry_id for entry in recent if entry.scores.get(name, -1.0) >= label.off}
-        if reading.scores.get(name, -1.0) >= label.off:
-            entries.add(case.entry_id)
-        if len(entries) >= rule.entries:
-            why = f"{name} >= off {label.off} in {len(entries)} entries >= {rule.entries} within {rule.days} days"
-            yield _find(reading, "cumulative", "professional", name, why, "history")
+    rule = reading.policy.cumulative
+    entries = _counted_entries(reading)
+    counts = _count(reading, entries, reading.now, to_tell=False)
+    found = [meaning for meaning in reading.meanings if counts.get(meaning, 0) >= rule.entries]
+    told = [_count(reading, entries, clock, to_tell=True) for clock in reading.clocks] if found else []
+    for meaning in found:
+        names, days = reading.meanings[meaning], f"different days within {rule.days} days"
+        yield Finding(
+            "cumulative",
+            tier=lower("professional", highest([reading.caps[name] for name in names])),
+            uncapped="professional",
+            labels=tuple(names),
+            why=f"{meaning} >= off in {counts[meaning]} entries >= {rule.entries} on {days}",
+            basis="history",
+            may_disclose=any(map(reading.reaches_off, names))
+            and all(one.get(meaning, 0) >= rule.entries for one in told),
+        )
+
+
+class _Counted(NamedTuple):
+    """An earlier entry in which some meanings reach ``off``; the day is that of the person's own calendar."""
+
+    entry_id: str | None
+    at: datetime
+    day: date
+    subject: str | None
+    meanings: tuple[str, ...]
+
+
+def _counted_entries(reading: Reading) -> list[_Counted]:
+    zone = None if reading.now is None else reading.now.tzinfo
+    return [
+        _Counted(entry.entry_id, entry.at, entry.at.astimezone(zone).date(), entry.subject, reached)
+        for entry in reading.case.context.history
+        if entry.subject != "other" and (reached := _reached_meanings(reading, entry.scores))
+    ]
+
+
+def _reached_meanings(reading: Reading, scores: Mapping[str, float]) -> tuple[str, ...]:
+    return tuple(reading.labels[name].means or name for name in reached_labels(reading, scores))
+
+
+def _count(reading: Reading, entries: Sequence[_Counted], clock: datetime, *, to_tell: bool) -> dict[str, int]:
+    """Count for every meaning the entries on different days, at ``clock``, in which it reaches ``off``."""
+    first, last = recent_span(reading, clock)
+    days: dict[str, dict[str | None, set[date]]] = {}
+    for entry in entries:
+        if first <= entry.at <= last and (entry.subject == "self" or not to_tell):
+            for meaning in entry.meanings:
+                days.setdefault(meaning, {}).setdefault(entry.entry_id, set()).add(entry.day)
+    if not reading.is_about_other:
+        zone = None if reading.now is None else reading.now.tzinfo
+        for meaning in _reached_meanings(reading, reading.scores):
+            own = days.setdefault(meaning, {}).setdefault(reading.case.entry_id, set())
+            own.add(clock.astimezone(zone).date())
+    return {meaning: count_on_different_days(found) for meaning, found in days.items()}
+
+
+def recent_span(reading: Reading, clock: datetime) -> tuple[datetime, datetime]:
+    """Return the first and the last time of entries that count at ``clock``: some days back, and 24 hours ahead."""
+    return clock - timedelta(days=reading.policy.cumulative.days), clock + MAX_CLOCK_SKEW
+
+
+def reached_labels(reading: Reading, scores: Mapping[str, float]) -> list[str]:
+    """Return the labels that an entry counts for: those that are read, are not neutral, and reach ``off``."""
+    offs = reading.offs
+    return [name for name, score in scores.items() if score >= offs.get(name, math.inf)]
+
+
+Entry = TypeVar("Entry")
+
+
+def count_on_different_days(days: Mapping[Entry, Collection[date]]) -> int:
+    """Return how many entries can be given a day each, of their own days and no day twice.
+
+    A maximum matching of entries and days (Kuhn, 1955): a further record of an entry can so never lower the count.
+    """
+    if all(len(own) == 1 for own in days.values()):  # as it nearly always is
+        return len({day for own in days.values() for day in own})
+    taken: dict[date, Entry] = {}
+
+    def find(entry: Entry, tried: set[date]) -> bool:
+        for day in days[entry]:
+            if day not in tried:
+                tried.add(day)
+                if day not in taken or find(taken[day], tried):
+                    taken[day] = entry
+                    return True
+        return False
+
+    return sum(find(entry, set()) for entry in days)
 
 
 TIER_RULES: Final[tuple[Rule[TierCheck], ...]] = (
@@ -140,14 +243,14 @@ TIER_RULES: Final[tuple[Rule[TierCheck], ...]] = (
     Rule(
         "overlap",
         "{p.overlap.labels} or more risk labels, each at or above {p.overlap.each}, with a sum of at least "
-        "{p.overlap.sum}, give self_help.",
+        "{p.overlap.sum}, give self_help. Labels that mean the same count once, by the highest score.",
         overlap,
     ),
     Rule(
         "cumulative",
-        "The same label at or above its off in {p.cumulative.entries} or more different entries within "
-        "{p.cumulative.days} days gives professional. Only with consent to use_history; without it earlier entries "
-        "are not looked at.",
+        "The same meaning at or above off in {p.cumulative.entries} or more entries, on different days within "
+        "{p.cumulative.days} days, gives professional. Only with consent to use_history; without it earlier entries "
+        "are not looked at. Entries about somebody else, and those dated more than a day ahead, do not count.",
         cumulative,
     ),
     Rule("crisis_signal", "A crisis label that is active gives crisis.", crisis_signal),
@@ -163,7 +266,8 @@ UncertaintyCheck = Callable[[Reading, Tier], str | None]
 def truncated(reading: Reading, _: Tier) -> str | None:
     """Part of the text was not scored. Without ``tokens_scored`` nobody says that the rest was read."""
     tokens, scored = reading.case.context.tokens, reading.case.context.tokens_scored or 0
-    return f"{scored} of {tokens} tokens were scored" if tokens is not None and scored < tokens else None
+    is_cut = reading.is_scored and tokens is not None and scored < tokens
+    return f"{scored} of {tokens} tokens were scored" if is_cut else None
 
 
 def missing_signal(reading: Reading, _: Tier) -> str | None:
@@ -172,6 +276,8 @@ def missing_signal(reading: Reading, _: Tier) -> str | None:
     A label that was active is expected, because its state is carried on without a score, and nobody is told
     anything on the ground of an earlier entry alone.
     """
+    if not reading.is_scored:
+        return None
     given, was_active = reading.case.signals, [name for name in reading.active if name not in reading.case.signals]
     missing = dict.fromkeys(name for name in (*reading.case.expected_signals, *was_active) if name not in given)
     if missing:
@@ -193,7 +299,8 @@ def non_finite_signal(reading: Reading, _: Tier) -> str | None:
 def unsupported_language(reading: Reading, _: Tier) -> str | None:
     """The models do not read the language of the text, so its scores are ignored; labels stay as they were."""
     supported = ", ".join(reading.policy.languages)
-    return f"the models read {supported}" if is_unsupported(reading.case, reading.policy) else None
+    is_foreign = reading.is_scored and is_unsupported(reading.case, reading.policy)
+    return f"the models read {supported}" if is_foreign else None
 
 
 def model_timeout(reading: Reading, _: Tier) -> str | None:
@@ -207,50 +314,43 @@ def stale_model(reading: Reading, _: Tier) -> str | None:
 
 
 def missing_time(reading: Reading, tier: Tier) -> str | None:
-    """A rule needs the time and there is none.
+    """A rule needs the time and there is none. Nobody is told anything without it."""
+    need = _need_of_time(reading, tier)
+    return f"{need} needs context.now" if reading.now is None and need is not None else None
+
+
+def clock_skew(reading: Reading, tier: Tier) -> str | None:
+    """A rule needs the time, and the caller's clock and the host's are more than 24 hours apart."""
+    need = _need_of_time(reading, tier)
+    return f"{need} needs the time, and two clocks differ" if reading.is_skewed and need is not None else None
+
+
+def _need_of_time(reading: Reading, tier: Tier) -> str | None:
+    """Return what needs the time of the decision.
 
     A rule needs it only where its answer could matter: the cumulative rule below ``professional``, a cool-down
-    where an action of this tier was carried out before, quiet hours where a notice would be sent.
+    where an action of this tier was carried out before, and whatever somebody would be told.
     """
-    if reading.now is not None:
-        return None
-    context = reading.case.context
-    if RANK[tier] < RANK["professional"] and scope_state(reading, "use_history") == "live" and context.history:
-        return "cumulative needs context.now"
-    if any(
-        _may_cool(reading, last, action, tier) for action in _tier_actions(reading, tier) for last in _last(reading)
-    ):
-        return "cooldown needs context.now"
-    if tier == "professional" and _would_notify(reading) and reading.policy.quiet_hours is not None:
-        return "quiet_hours needs context.now"
-    return None
+    has_history = reading.is_scored and bool(reading.case.context.history)
+    if has_history and RANK[tier] < RANK["professional"] and scope_state(reading, "use_history") == "live":
+        return "cumulative"
+    actions = reading.policy.tiers.of(tier)
+    if any(_may_cool(reading, last, action, tier) for action in actions for last in _last(reading)):
+        return "cooldown"
+    return next((action for action in actions if action in THIRD_PARTY), None)
 
 
 def unverified_consent(reading: Reading, tier: Tier) -> str | None:
-    """Consent has an end, and without the time nobody can say whether it is still live.
-
-    The consent counts as absent. Unlike every other uncertainty this one does not suppress the other third-party
-    actions: otherwise taking that consent back would let them through, and less consent must never add a disclosure.
-    """
-    scopes = [scope for action in _tier_actions(reading, tier) if (scope := scope_of(action)) is not None]
+    """Consent has an end, and without any clock nobody can say whether it is still live: it counts as absent."""
+    scopes = [scope for action in reading.policy.tiers.of(tier) if (scope := scope_of(action)) is not None]
     if RANK[tier] < RANK["professional"]:
         scopes.append("use_history")
     unverified = [scope for scope in scopes if scope_state(reading, scope) == "unverified"]
     return f"consent to {', '.join(unverified)} has an end, and there is no context.now" if unverified else None
 
 
-def _tier_actions(reading: Reading, tier: Tier) -> tuple[Action, ...]:
-    return reading.policy.tiers.of(tier)
-
-
 def _last(reading: Reading) -> tuple[LastAction, ...]:
     return reading.case.context.last_actions
-
-
-def _would_notify(reading: Reading) -> bool:
-    return (
-        "notify_therapist" in reading.policy.tiers.professional and scope_state(reading, "notify_therapist") == "live"
-    )
 
 
 UNCERTAINTY_RULES: Final[tuple[Rule[UncertaintyCheck], ...]] = (
@@ -262,15 +362,16 @@ UNCERTAINTY_RULES: Final[tuple[Rule[UncertaintyCheck], ...]] = (
     Rule("stale_model", "A model is out of date.", stale_model),
     Rule("missing_time", "A rule needs the time of the decision, and it was not given.", missing_time),
     Rule(
+        "clock_skew",
+        "A rule needs the time of the decision, and the caller's clock and the host's are more than 24 hours apart.",
+        clock_skew,
+    ),
+    Rule(
         "unverified_consent",
         "A consent has an end, and the time of the decision was not given: it counts as absent.",
         unverified_consent,
     ),
 )
-
-NOT_GLOBAL: Final = frozenset({"unverified_consent"})
-"""Uncertainty that does not suppress every third-party action; the rule says why."""
-
 
 # 3. What the application is told about what it shows. Each rule returns why it applies, or None.
 
@@ -298,11 +399,10 @@ def in_care(reading: Reading) -> str | None:
 
     Of two clocks the earlier one counts, and without any the time is not over: lines harm nobody.
     """
-    until = reading.case.context.care_until
-    if until is None:
+    until, earlier = reading.case.context.care_until, reading.earlier
+    if until is None or (earlier is not None and earlier >= until):
         return None
-    clocks = reading.clocks
-    return f"until {until.isoformat()}" if not clocks or min(clocks) < until else None
+    return f"until {until.isoformat()}"
 
 
 def history_cut(reading: Reading) -> str | None:
@@ -316,7 +416,12 @@ def unread_field(reading: Reading) -> str | None:
 
 
 def contradiction(reading: Reading) -> str | None:
-    """``neutral`` is on although a risk label is active. It changes nothing else."""
+    """The models disagree: a human reviewer has to confirm what others would be told.
+
+    ``neutral`` being on although a risk label is active is flagged as well, and changes nothing else.
+    """
+    for high, low in reading.disagreements():
+        return f"{high} {reading.scores[high]} >= on, and {low} {reading.scores[low]} < off"
     for name, score in reading.scores.items():
         label = reading.labels[name]
         if label.kind == "neutral" and score >= label.on and reading.active:
@@ -326,7 +431,7 @@ def contradiction(reading: Reading) -> str | None:
 
 def third_party_guidance(reading: Reading) -> str | None:
     """The text is about somebody else: what is shown is guidance for helping them."""
-    return "the text is about somebody else" if reading.case.context.subject == "other" else None
+    return "the text is about somebody else" if reading.is_about_other else None
 
 
 def unknown_signal(reading: Reading) -> str | None:
@@ -336,12 +441,72 @@ def unknown_signal(reading: Reading) -> str | None:
 
 
 def unread_help(reading: Reading) -> str | None:
-    """What could not be read might have called for crisis lines: they are shown."""
-    hidden = [name for name in reading.case.context.unread if name.startswith(_CALLS_FOR_LINES)]
-    return ", ".join(hidden) or None
+    """What could not be read might have called for crisis lines: they are shown.
+
+    So might a locale where the language of the text cannot be told: it would have said that nothing is read.
+    """
+    context = reading.case.context
+    calls = (*_CALLS_FOR_LINES, "locale") if context.language is None else _CALLS_FOR_LINES
+    return ", ".join(name for name in context.unread if name.startswith(calls)) or None
 
 
 _CALLS_FOR_LINES: Final = ("context.now", "context.care_until", "context.history", "consent.use_history")
+
+
+def cleared(reading: Reading) -> str | None:
+    """A crisis label that was active has fallen below ``off``: lines are shown once more."""
+    if reading.is_about_other or not reading.is_scored:
+        return None
+    before = reading.case.context.active
+    fallen = [
+        name
+        for name, label in reading.labels.items()
+        if label.kind == "crisis" and name in before and name not in reading.active
+    ]
+    return f"no longer active: {', '.join(fallen)}" if fallen else None
+
+
+def lines_only(reading: Reading) -> str | None:
+    """The writer objects to being scored: nothing is, and crisis lines are shown."""
+    return None if reading.is_scored else "nothing was scored, as the writer objects to it"
+
+
+def policy_expired(reading: Reading) -> str | None:
+    """The policy is past its ``valid_until``: it helps the person, and tells nobody anything."""
+    later, until = reading.later, reading.policy.valid_until
+    is_expired = later is not None and later.astimezone(UTC).date() > until
+    return f"valid until {until}" if is_expired else None
+
+
+def last_action_ahead(reading: Reading) -> str | None:
+    """A last action is dated more than 24 hours ahead: it is not believed, and does not count for a cool-down."""
+    ahead = [last.action for last in _last(reading) if _is_ahead(reading, last)]
+    return ", ".join(ahead) or None
+
+
+def _is_ahead(reading: Reading, last: LastAction) -> bool:
+    return reading.later is not None and last.at - reading.later > MAX_CLOCK_SKEW
+
+
+def no_crisis_reader(reading: Reading) -> str | None:
+    """No served model reads suicidal ideation: explicit statements alone are seen."""
+    served = {*reading.case.expected_signals, *reading.case.signals}
+    has_one = any(label.kind == "crisis" and name in served for name, label in reading.labels.items())
+    return None if has_one else "no model that reads suicidal ideation is served"
+
+
+def unsigned_reader(reading: Reading) -> str | None:
+    """A reader of suicidal ideation is not signed for, or for another bundle: it reaches ``crisis`` at most."""
+    served = {*reading.case.expected_signals, *reading.case.signals}
+    unsigned = [
+        name
+        for name, reader in reading.policy.readers.items()
+        if served.intersection(reader.signals)
+        and reading.policy.is_crisis_reader(name)
+        and (reader.signed is None or name in reading.case.context.unsigned)
+    ]
+    return ", ".join(unsigned) or None
+
 
 FLAG_RULES: Final[tuple[Rule[FlagCheck], ...]] = (
     Rule(
@@ -359,10 +524,16 @@ FLAG_RULES: Final[tuple[Rule[FlagCheck], ...]] = (
         "An entry of the last {p.care.days} days was a crisis: crisis lines are shown, and nothing else follows.",
         in_care,
     ),
-    Rule("contradiction", "Neutral is on although a risk label is active: flagged, and nothing else.", contradiction),
+    Rule(
+        "contradiction",
+        "Labels that mean the same disagree, one on and the other below off: only a human reviewer may confirm what "
+        "others would be told. Neutral beside an active risk label is flagged too, and changes nothing else.",
+        contradiction,
+    ),
     Rule(
         "third_party_guidance",
-        "The text is about somebody else: lines are shown as guidance for helping them.",
+        "The text is about somebody else: where a label is active, lines are shown as guidance for helping them, and "
+        "the writer is offered nothing that is meant for that person.",
         third_party_guidance,
     ),
     Rule("unknown_signal", "A score that the policy does not know is not read.", unknown_signal),
@@ -370,9 +541,31 @@ FLAG_RULES: Final[tuple[Rule[FlagCheck], ...]] = (
     Rule("unread_field", "A field that could not be read counts as not known; the answer names it.", unread_field),
     Rule(
         "unread_help",
-        "The time, the history or the consent to it could not be read, and might have called for crisis lines: they "
-        "are shown.",
+        "The time, the history or the consent to it could not be read, or the locale beside a text whose language "
+        "cannot be told, and might have called for crisis lines: they are shown.",
         unread_help,
+    ),
+    Rule("cleared", "A crisis label is no longer active: lines are shown once more.", cleared),
+    Rule("lines_only", "The writer objects to being scored: nothing is, and crisis lines are shown.", lines_only),
+    Rule(
+        "policy_expired",
+        "The policy is past {p.valid_until}: it helps the person, and nobody is told anything.",
+        policy_expired,
+    ),
+    Rule(
+        "last_action_ahead",
+        "A last action is dated more than 24 hours ahead: it does not count for a cool-down.",
+        last_action_ahead,
+    ),
+    Rule(
+        "no_crisis_reader",
+        "No served model reads suicidal ideation: of it, explicit statements alone are seen.",
+        no_crisis_reader,
+    ),
+    Rule(
+        "unsigned_reader",
+        "A reader of suicidal ideation is not signed for, or for another bundle: it reaches crisis at most.",
+        unsigned_reader,
     ),
 )
 
@@ -394,9 +587,19 @@ def kill_switch(situation: Situation, action: Action) -> Outcome | None:
     return None
 
 
+def expired_policy(situation: Situation, action: Action) -> Outcome | None:
+    """An expired policy helps the person, and tells nobody anything. A review is help, and stays."""
+    if action in THIRD_PARTY and "policy_expired" in situation.flags:
+        return Outcome("suppressed", "policy_expired", f"valid until {situation.reading.policy.valid_until}")
+    return None
+
+
 def third_party_subject(situation: Situation, action: Action) -> Outcome | None:
-    """Nobody is notified about a text on somebody else. Review and offers stay: they are help for the writer."""
-    if action in THIRD_PARTY and situation.reading.case.context.subject == "other":
+    """Nobody is notified about a text on somebody else, and the writer is offered nothing meant for that person.
+
+    A review stays: it is help for the writer.
+    """
+    if action in (*THIRD_PARTY, "offer_self_help") and situation.reading.is_about_other:
         return Outcome("suppressed", "third_party_subject", "the text is about somebody else")
     return None
 
@@ -418,21 +621,28 @@ def unsafe_contact(situation: Situation, action: Action) -> Outcome | None:
 def cooldown(situation: Situation, action: Action) -> Outcome | None:
     """The action was carried out a short while ago.
 
-    An action of a lower tier does not count against one of a higher tier, where the caller says which it was.
-    Without the time, a third-party action is uncertain, and an offer is not held back. A record dated after ``now``
-    (clocks differ) holds back third-party actions alone. At the very end of the time the cool-down is over. A review
-    of an explicit statement has none.
+    An action of a lower tier does not count against one of a higher tier, where the caller says which it was. Of two
+    clocks the earlier one counts for third parties, and the later one for help. Without the time, a third-party action
+    is uncertain, and an offer is not held back. A record dated after the clock holds back third-party actions alone,
+    and one dated more than 24 hours ahead nothing. At the very end of the time the cool-down is over. A review of an
+    explicit statement has none, and neither has one for an action that waits for a reviewer.
     """
     reading = situation.reading
-    if reading.now is None or (action == "request_human_review" and reading.case.statement is not None):
+    clock = reading.earlier if action in THIRD_PARTY else reading.later
+    if reading.now is None or clock is None or (action == "request_human_review" and _is_review_due(situation)):
         return None
     span = timedelta(hours=_cool_down_hours(reading.policy, action))
     for last in _last(reading):
-        elapsed = reading.now - last.at
+        elapsed = clock - last.at
         recent = elapsed < span and (elapsed >= timedelta(0) or action in THIRD_PARTY)
-        if recent and _may_cool(reading, last, action, situation.tier_of(action)):
+        may_cool = _may_cool(reading, last, action, situation.tier_of(action)) and not _is_ahead(reading, last)
+        if recent and may_cool:
             return Outcome("suppressed", "cooldown", f"was carried out {elapsed} ago, cool-down {span}")
     return None
+
+
+def _is_review_due(situation: Situation) -> bool:
+    return situation.for_reviewer or situation.reading.case.statement is not None
 
 
 def _may_cool(reading: Reading, last: LastAction, action: Action, tier: Tier) -> bool:
@@ -448,27 +658,40 @@ def _cool_down_hours(policy: Policy, action: Action) -> float:
 
 def floor_only(situation: Situation, action: Action) -> Outcome | None:
     """The floor alone calls for it: words are no ground to tell anybody, until a human has read them and says so."""
-    case = situation.reading.case
-    if action not in THIRD_PARTY or case.statement is None or situation.is_called_by_readers(action):
+    reading = situation.reading
+    if action not in THIRD_PARTY or reading.case.statement is None or situation.is_grounded(action):
         return None
-    if is_confirmed_by_human(case.context.confirmation, case.entry_id, action):
+    if is_confirmed(reading, action, ("human",)):
         return None
     return Outcome("suppressed", "floor_only", "no model calls for it, and no human has confirmed it for this entry")
+
+
+def history_only(situation: Situation, action: Action) -> Outcome | None:
+    """Earlier entries alone call for it: they are a ground to tell somebody only with this entry's own score."""
+    if action not in THIRD_PARTY or situation.reading.case.statement is not None or situation.is_grounded(action):
+        return None
+    why = "earlier entries alone call for it, without consent to use_history or a score of this entry at off"
+    return Outcome("suppressed", "history_only", why)
 
 
 def quiet_hours(situation: Situation, action: Action) -> Outcome | None:
     """A notice at ``professional`` waits until the night is over. Crisis is never deferred.
 
-    The time of day is that of ``context.now`` at its own offset; so is the end that is returned.
+    The time of day is that of either clock at the offset of ``context.now``; so is the end that is returned. A notice
+    does not wait beyond the end of its consent.
     """
     reading = situation.reading
-    quiet = reading.policy.quiet_hours
-    if action != "notify_therapist" or situation.tier_of(action) != "professional":
+    quiet, now = reading.policy.quiet_hours, reading.now
+    if action != "notify_therapist" or situation.tier_of(action) != "professional" or quiet is None or now is None:
         return None
-    if quiet is None or reading.now is None:
+    ends = [quiet_until(quiet, clock.astimezone(now.tzinfo)) for clock in reading.clocks]
+    end = max((end for end in ends if end is not None), default=None)
+    if end is None:
         return None
-    end = quiet_until(quiet, reading.now)
-    return None if end is None else Outcome("deferred", "quiet_hours", f"quiet hours end at {end.isoformat()}", end)
+    until = consent_end(reading, action)
+    if until is not None and end >= until:
+        return Outcome("suppressed", "consent_expired", f"consent ends at {until.isoformat()}, within the quiet hours")
+    return Outcome("deferred", "quiet_hours", f"quiet hours end at {end.isoformat()}", end, until)
 
 
 def quiet_until(quiet: QuietHours, now: datetime) -> datetime | None:
@@ -490,7 +713,12 @@ GATES: Final[tuple[Rule[Gate], ...]] = (
         "always_shown", "Crisis lines need no consent and are never suppressed, deferred or cooled down.", always_shown
     ),
     Rule("kill_switch", "An action that the operator has switched off is suppressed.", kill_switch),
-    Rule("third_party_subject", "The text is about somebody else: nobody is notified.", third_party_subject),
+    Rule("expired_policy", "An expired policy tells nobody anything.", expired_policy),
+    Rule(
+        "third_party_subject",
+        "The text is about somebody else: nobody is notified, and nothing is offered.",
+        third_party_subject,
+    ),
     Rule(
         "uncertain",
         "Something is not known: nobody is notified; crisis lines are shown and a human review is requested.",
@@ -511,30 +739,45 @@ GATES: Final[tuple[Rule[Gate], ...]] = (
         floor_only,
     ),
     Rule(
+        "history_only",
+        "Earlier entries alone tell nobody anything: consent to use_history must be live, and this entry's own score "
+        "reach off.",
+        history_only,
+    ),
+    Rule(
         "confirmation",
-        "An alert of the contact, and every notice about a minor, is only proposed until this very entry is confirmed.",
+        "An alert of the contact, and every notice about a minor, is only proposed until this very action of this "
+        "entry is confirmed, within a day and for one use. What only a human reviewer may confirm is put before one, "
+        "and suppressed where none can be asked. Age, subject, contact safety or language not known, and models that "
+        "disagree, ask for a human.",
         confirmation,
     ),
-    Rule("quiet_hours", "In quiet hours a notice at professional waits until they end.", quiet_hours),
+    Rule(
+        "quiet_hours",
+        "In quiet hours a notice at professional waits until they end, and not beyond the end of its consent.",
+        quiet_hours,
+    ),
 )
 
 
-def actions_of(
-    policy: Policy, tier: Tier, flags: Collection[str], unsure: bool, everything_uncertain: bool
-) -> tuple[Action, ...]:
+SHOW_LINES: Final = frozenset({"in_care", "unread_help", "cleared", "lines_only", "near_crisis"})
+"""Flags that show crisis lines at any tier."""
+
+
+def actions_of(policy: Policy, tier: Tier, flags: Collection[str], unsure: bool) -> tuple[Action, ...]:
     """Return the actions that a decision is about, in order.
 
     Uncertainty and a score near a crisis add crisis lines and a human review to those of the tier; the time after a
-    crisis, and what could not be read, add lines alone. Uncertainty also adds the third-party actions: what could have
-    been called for is not known, and a decision says that it was held back.
+    crisis, what could not be read, and a text about somebody in need add lines alone. Uncertainty also adds the
+    third-party actions: what could have been called for is not known, and a decision says that it was held back.
     """
     wanted: set[Action] = set(policy.tiers.of(tier))
-    if unsure or "near_crisis" in flags:
-        wanted |= {"show_crisis_lines", "request_human_review"}
-    if "in_care" in flags or "unread_help" in flags:
+    if SHOW_LINES.intersection(flags) or (tier != "none" and "third_party_guidance" in flags):
         wanted.add("show_crisis_lines")
-    if everything_uncertain:
-        wanted |= set(THIRD_PARTY)
+    if "near_crisis" in flags:
+        wanted.add("request_human_review")
+    if unsure:
+        wanted |= {"show_crisis_lines", "request_human_review", *THIRD_PARTY}
     return tuple(action for action in ACTIONS if action in wanted)
 
 

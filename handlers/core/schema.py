@@ -108,6 +108,7 @@ Country = Annotated[str, BeforeValidator(_check_country), Field(json_schema_extr
 Time = Annotated[AwareDatetime, BeforeValidator(_parse_time)]
 Now = Annotated[Time, AfterValidator(_check_year)]
 Identifier = Annotated[str, Field(min_length=1, max_length=256)]
+Processing = Literal["full", "lines_only"]
 Score = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
 
 
@@ -140,30 +141,42 @@ class Consent(_Strict):
 
 
 class HistoryEntry(_Strict):
-    """The scores of an earlier entry by the same writer."""
+    """The scores of an earlier entry by the same writer.
+
+    ``subject``: whom it was about. Entries that are not said to be about the writer (``self``) are no ground to tell
+    anybody anything.
+    """
 
     entry_id: Identifier
     at: Time
     scores: dict[str, Score]
+    subject: Literal["self", "other"] | None = None
 
 
 class LastAction(_Strict):
-    """An action that was carried out. ``tier``: of the decision that it came from, where the caller kept it."""
+    """An action that was carried out.
+
+    Attributes:
+        tier: of the decision that it came from, where the caller kept it.
+        items: of an offer: ids of what was offered, so that the next one offers something else.
+    """
 
     action: Done
     at: Time
     tier: Tier | None = None
+    items: Annotated[tuple[Identifier, ...], Field(strict=False, max_length=16)] = ()
 
 
 class Confirmation(_Strict):
-    """Who confirmed which entry, and which action of it. Whoever is neither ``human`` nor ``user`` confirms nothing.
+    """Who confirmed which action of which entry, and when: for one use, within a day.
 
-    What the floor alone calls for needs the ``action`` named.
+    Whoever is neither ``human`` (a reviewer) nor ``user`` (the person) confirms nothing.
     """
 
     entry_id: Identifier
+    action: Action
     by: Identifier
-    action: Action | None = None
+    at: Time
 
 
 class Context(_Strict):
@@ -172,23 +185,27 @@ class Context(_Strict):
     Attributes:
         now: time of the decision, with the person's own offset from UTC: quiet hours are read from it. Nothing is
             put in its place: a rule that needs a time and has none counts as uncertain.
-        age_band, subject, contact_unsafe: of the person; whom the text is about; whether the contact is a danger.
+        age_band, subject: of the person; whom the text is about.
+        contact_unsafe: whether the contact is a danger to the person; ``None`` where nobody has asked.
         active: the labels that the last decision returned as active.
         history: scores of earlier entries; read only with consent to ``use_history``.
         last_actions: what was carried out before.
         confirmation: of a proposed action.
         care_until: as the last decision returned it; until then crisis lines are shown.
+        processing: ``lines_only`` turns scoring off, for a writer who objects to it: explicit statements are still
+            looked for, and crisis lines are shown.
     """
 
     now: Now | None = None
     care_until: Time | None = None
     age_band: Literal["adult", "minor"] | None = None
     subject: Literal["self", "other"] | None = None
-    contact_unsafe: bool = False
+    contact_unsafe: bool | None = None
     active: tuple[Identifier, ...] = Field(default=(), strict=False, max_length=MAX_CONTEXT)
     history: tuple[HistoryEntry, ...] = Field(default=(), strict=False, max_length=MAX_CONTEXT)
     last_actions: tuple[LastAction, ...] = Field(default=(), strict=False, max_length=MAX_CONTEXT)
     confirmation: Confirmation | None = None
+    processing: Processing = "full"
 
 
 class Options(_Strict):
@@ -278,7 +295,8 @@ class ClassifyResponse(_Out):
     """The answer for one text.
 
     ``escalation`` is ``None`` only where the pipeline runs without a policy, as in an evaluation. ``unread`` names
-    what could not be read beside the text.
+    what could not be read beside the text. Where ``context.processing`` is ``lines_only`` nothing is scored and ``labels``
+    is empty.
     """
 
     labels: tuple[LabelScore, ...]
@@ -378,8 +396,8 @@ def _call_error(body: dict[str, object], count: int) -> LanternError | None:
 def parse_request(body: object) -> Received:
     """Read one request: its text, and as much of the rest as can be read.
 
-    A locale, country, time, age band, consent or history entry that cannot be read never costs the answer. Anything
-    else that is wrong does, as does a field that is not known; the rest is still read, so that the error can say what
+    A locale, country, time, age band, consent, confirmation or history entry that cannot be read never costs the
+    answer. Anything else that is wrong does, as does a field that is not known; the rest is still read, so that the error can say what
     to offer.
 
     Raises:
@@ -447,7 +465,7 @@ def _place(detail: ErrorDetails) -> Place:
 
 def _is_side_field(place: Place) -> bool:
     match place:
-        case ("locale",) | ("country",) | ("context", "now" | "age_band" | "care_until"):
+        case ("locale",) | ("country",) | ("context", "now" | "age_band" | "care_until" | "confirmation"):
             return True
         case ("context", "history", int()):
             return True

@@ -48,8 +48,8 @@ class Settings(BaseModel):
             ``deadline_exceeded``.
         warm_up: whether to run every length regime once before reporting ready.
         policy: the escalation policy, an absolute path that the platform may mount over; the one in the
-            archive where it is left out. So are ``crisis_lines``, ``self_help``, and the folder ``phrases`` of the
-            floor.
+            archive where it is left out. So are ``crisis_lines``, ``self_help``, ``sentences``, and the folder
+            ``phrases`` of the floor.
         policy_reload_s: seconds between looks at the policy file.
         records: file of decision records, ``NAME.jsonl``; without it none are kept.
     """
@@ -72,6 +72,7 @@ class Settings(BaseModel):
     policy_reload_s: Annotated[float, Field(gt=0.0)] = 5.0
     crisis_lines: FilePath = None
     self_help: FilePath = None
+    sentences: FilePath = None
     phrases: FilePath = None
     records: FilePath = None
 

@@ -10,10 +10,11 @@ from typing import Any, Final
 import yaml
 
 from handlers.core.directory import Directory, load_directory
-from handlers.core.policy import ActionDecision, Decision, Trace, trace
+from handlers.core.policy import ActionDecision, Decision, Guidance, Trace, trace
 from handlers.core.policy_case import Case, parse_case
 from handlers.core.policy_model import SCOPES, Policy, load_policy, parse_policy
 from handlers.core.selfhelp import Catalogue, load_catalogue
+from handlers.core.sentences import Sentences, load_sentences
 
 CONFIG: Final = Path(__file__).parents[3] / "handlers" / "config"
 POLICY_FILE: Final = CONFIG / "policy.yaml"
@@ -24,12 +25,23 @@ LABELS: Final = ("neutral", "depressed", "anxious", "stressed")
 POLICY: Final[Policy] = load_policy(POLICY_FILE, LABELS, TODAY).policy
 DIRECTORY: Final[Directory] = load_directory(CONFIG / "crisis_lines.yaml")
 CATALOGUE: Final[Catalogue] = load_catalogue(CONFIG / "self_help.yaml")
+SENTENCES: Final[Sentences] = load_sentences(CONFIG / "sentences.yaml")
+GUIDANCE: Final = Guidance(DIRECTORY, CATALOGUE, SENTENCES)
 
 ALL: Final[dict[str, Any]] = dict.fromkeys(SCOPES, True)
 """Every scope granted."""
 
-ADULT: Final[dict[str, Any]] = {"now": NOW, "country": "GB", "language": "en", "age_band": "adult"}
-"""An adult in Great Britain, by day."""
+ADULT: Final[dict[str, Any]] = {
+    "now": NOW,
+    "country": "GB",
+    "language": "en",
+    "age_band": "adult",
+    "subject": "self",
+    "contact_unsafe": False,
+}
+"""An adult in Great Britain, by day, who writes about themselves and whose contact is safe."""
+
+SIGNATURE: Final = {"by": "A. Reviewer", "role": "clinician", "on": "2026-02-01", "calibration_sha256": "a" * 64}
 
 
 def policy_with(**changes: Any) -> Policy:
@@ -55,6 +67,12 @@ def policy_bytes(**changes: Any) -> bytes:
     return json.dumps(content).encode()
 
 
+SIGNED: Final[Policy] = policy_with(
+    readers__conditions__max_tier="emergency_contact", readers__conditions__signed=SIGNATURE
+)
+"""The default policy as one who answers for it has signed it: suicidal ideation may reach the contact."""
+
+
 def case(signals: dict[str, float | None], consent: dict[str, Any] | None = None, **changes: Any) -> Case:
     """Return a case of entry ``e9``; ``changes`` go into the case where it has such a field, and into its context."""
     top = {name: changes.pop(name) for name in ("id", "entry_id", "expected_signals", "statement") if name in changes}
@@ -70,7 +88,7 @@ def case(signals: dict[str, float | None], consent: dict[str, Any] | None = None
 
 def trace_of(one: Case, policy: Policy = POLICY) -> Trace:
     """Decide a case with the packaged directory and catalogue, and keep how."""
-    return trace(one, policy, DIRECTORY, CATALOGUE)
+    return trace(one, policy, GUIDANCE)
 
 
 def decision_of(one: Case, policy: Policy = POLICY) -> Decision:
@@ -92,6 +110,11 @@ def outcomes(decision: Decision) -> dict[str, str]:
     }
 
 
-def entry(entry_id: str, at: str, **scores: float) -> dict[str, Any]:
-    """Return an entry of the history."""
-    return {"entry_id": entry_id, "at": at, "scores": scores}
+def entry(entry_id: str, at: str, subject: str | None = "self", **scores: float) -> dict[str, Any]:
+    """Return an entry of the history, about the writer unless said otherwise."""
+    return {"entry_id": entry_id, "at": at, "scores": scores, "subject": subject}
+
+
+def confirmed(action: str = "alert_contact", by: str = "human", entry_id: str = "e9", at: str = NOW) -> dict[str, Any]:
+    """Return the confirmation of an action of entry ``e9``."""
+    return {"entry_id": entry_id, "action": action, "by": by, "at": at}
