@@ -77,6 +77,9 @@ def _run(options: argparse.Namespace) -> tuple[str, int]:
             load_sentences(_file(options.sentences, SENTENCES_NAME)),
         ),
     )
+    if loaded.policy.is_expired(today):
+        until = f"valid_until: {loaded.policy.policy.valid_until} has passed"
+        print(f"policy: {options.policy or POLICY_NAME}: {until}: it helps, and tells nobody anything", file=sys.stderr)
     if options.render is not None:
         _write(options.render, render_page(loaded.policy, loaded.guidance, today))
         return f"wrote {options.render}", 0

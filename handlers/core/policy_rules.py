@@ -131,7 +131,7 @@ def cumulative(reading: Reading) -> Iterator[Finding]:
     Only with live consent to ``use_history``; without it the history is not looked at. Entries count where they lie on
     different days of the person's, are not about somebody else, and are dated 24 hours ahead at most. The current entry
     is one of those counted, and it need not itself be among those that reach ``off``. An entry counts once, on any of
-    the days of its records that qualify. A current entry without an id counts as one of its own.
+    the days of its records that qualify. A current entry without an id counts as one of its own, towards help alone.
 
     Somebody may be told on account of it only where this entry's own score reaches ``off`` too, every entry is said to
     be about the writer, and it holds by the caller's clock as well as by the host's.
@@ -188,7 +188,8 @@ def _count(reading: Reading, entries: Sequence[_Counted], clock: datetime, *, to
         if first <= entry.at <= last and (entry.subject == "self" or not to_tell):
             for meaning in entry.meanings:
                 days.setdefault(meaning, {}).setdefault(entry.entry_id, set()).add(entry.day)
-    if not reading.is_about_other:
+    # Without an id the entry may be one of those that were counted already: no ground to tell anybody.
+    if not reading.is_about_other and (not to_tell or reading.case.entry_id is not None):
         zone = None if reading.now is None else reading.now.tzinfo
         for meaning in _reached_meanings(reading, reading.scores):
             own = days.setdefault(meaning, {}).setdefault(reading.case.entry_id, set())

@@ -24,7 +24,7 @@ FULL = {
         "active": ["depressed"],
         "history": [{"entry_id": "e1", "at": "2026-02-20T10:00:00Z", "scores": {"depressed": 0.6}}],
         "last_actions": [{"action": "alert_contact", "at": "2026-02-20T10:00:00Z"}],
-        "confirmation": {"entry_id": "e9", "by": "human"},
+        "confirmation": {"entry_id": "e9", "action": "alert_contact", "by": "human", "at": "2026-03-01T13:00:00Z"},
         "tokens": 6000,
         "tokens_scored": 4096,
     },

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import runpy
 import sys
@@ -12,8 +13,8 @@ import pytest
 
 from handlers.core.policy_cli import main
 from handlers.core.policy_explain import WIDTH
-from handlers.core.policy_model import policy_schema
-from tests.unit.core.policies import CONFIG, POLICY_FILE, case, decision_of, policy_bytes
+from handlers.core.policy_model import load_policy, policy_schema
+from tests.unit.core.policies import CONFIG, LABELS, POLICY, POLICY_FILE, TODAY, case, decision_of, policy_bytes
 
 LINES = [
     {"id": "c1", "signals": {"depressed": 0.72}, "consent": {"self_help": True}},
@@ -55,10 +56,10 @@ def test_one_decision_a_line(cases: Path, capsys: pytest.CaptureFixture[str]) ->
     assert [(one["id"], one["tier"]) for one in decisions] == [
         ("c1", "self_help"),
         ("c2", "none"),
-        ("c3", "emergency_contact"),
+        ("c3", "crisis"),
     ]
     assert list(decisions[0]) == [
-        *("id", "tier", "actions", "lines", "rules_fired", "uncertainty", "flags", "active", "care_until")
+        *("id", "tier", "actions", "lines", "rules_fired", "uncertainty", "flags", "active", "care_until", "because")
     ]
     assert decisions[0]["actions"] == [
         {
@@ -66,18 +67,28 @@ def test_one_decision_a_line(cases: Path, capsys: pytest.CaptureFixture[str]) ->
             "status": "planned",
             "reason": None,
             "not_before": None,
+            "not_after": None,
             "items": decisions[0]["actions"][0]["items"],
-        }
+        },
+        {
+            "action": "help_link",
+            "status": "planned",
+            "reason": None,
+            "not_before": None,
+            "not_after": None,
+            "url": "https://findahelpline.com",
+        },
     ]
-    assert [line["dial"] for line in decisions[2]["lines"]] == ["0800 1111", "116 123"]
+    assert [line["dial"] for line in decisions[2]["lines"]] == ["0800 1111", "116 123", None]
 
 
 def test_the_files_may_be_named(cases: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    named = [tmp_path / name for name in ("lines.yaml", "help.yaml")]
-    for path, source in zip(named, ("crisis_lines.yaml", "self_help.yaml"), strict=True):
+    named = [tmp_path / name for name in ("lines.yaml", "help.yaml", "words.yaml")]
+    for path, source in zip(named, ("crisis_lines.yaml", "self_help.yaml", "sentences.yaml"), strict=True):
         path.write_bytes((CONFIG / source).read_bytes())
 
-    assert run("--cases", cases, "--directory", named[0], "--catalogue", named[1]) == 0
+    files = ("--directory", named[0], "--catalogue", named[1], "--sentences", named[2])
+    assert run("--cases", cases, *files) == 0
     output = capsys.readouterr().out
     assert run("--cases", cases) == 0
     assert capsys.readouterr().out == output
@@ -87,7 +98,7 @@ def test_the_files_may_be_named(cases: Path, tmp_path: Path, capsys: pytest.Capt
     ("changes", "message"),
     [
         ({"labels__depressed__off": "0.8"}, "labels.depressed.off: 0.8 is above on 0.7"),
-        ({"valid_until": "2026-02-28"}, "valid_until: expired on 2026-02-28, and today is 2026-03-01"),
+        ({"valid_from": "2026-03-02"}, "valid_from: not in force before 2026-03-02, and today is 2026-03-01"),
     ],
 )
 def test_a_policy_that_does_not_load_names_the_key(
@@ -103,14 +114,19 @@ def test_a_policy_that_does_not_load_names_the_key(
     assert captured.err.count("\n") == 1
 
 
-def test_without_a_date_the_policy_must_be_in_force_today(
+def test_an_expired_policy_is_said_to_be_and_still_helps(
     cases: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     policy = tmp_path / "policy.yaml"
     policy.write_bytes(policy_bytes(valid_from="2020-01-01", valid_until="2020-12-31"))
 
-    assert main(["--policy", str(policy), "--cases", str(cases)]) == 2
-    assert "valid_until: expired on 2020-12-31" in capsys.readouterr().err
+    assert main(["--policy", str(policy), "--cases", str(cases)]) == 0
+    captured = capsys.readouterr()
+    assert (
+        captured.err == f"policy: {policy}: valid_until: 2020-12-31 has passed: it helps, and tells nobody anything\n"
+    )
+    assert [json.loads(line)["tier"] for line in captured.out.splitlines()] == ["self_help", "none", "crisis"]
+    assert "policy_expired" in json.loads(captured.out.splitlines()[2])["flags"]
 
 
 @pytest.mark.parametrize(
@@ -163,8 +179,10 @@ def test_a_decision_is_explained_in_a_terminals_width(cases: Path, capsys: pytes
     assert max(map(len, output.splitlines())) <= WIDTH
     words = " ".join(output.split())
     for part in (
-        "case c3, entry e9: emergency_contact",
-        "emergency_signal -> emergency_contact suicidal_ideation 0.95 >= acute_on 0.8",
+        "case c3, entry e9: crisis",
+        "emergency_signal -> crisis, capped from emergency_contact by max_tier suicidal_ideation 0.95 >= acute_on 0.8",
+        "WHAT THE PERSON IS TOLD We show this because you wrote about someone",
+        "collected 2026-11-21 and never verified",
         "truncated: 0 of 9 tokens were scored",
         "non_finite_signal: not a finite number: anxious",
         "contradiction: neutral 0.9 >= on 0.7, and active: suicidal_ideation",
@@ -230,7 +248,7 @@ def test_the_only_case_needs_no_name(tmp_path: Path, capsys: pytest.CaptureFixtu
 def test_what_is_deferred_and_offered_is_explained(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     late = {"now": "2029-03-01T23:30:00Z", "country": "US", "active": ["anxious"], "language": "en"}
     late = {**late, "age_band": "adult"}
-    given = {"notify_therapist": True, "self_help": True}
+    given = {"notify_therapist": {"granted": True, "expires_at": "2029-03-02T08:00:00Z"}, "self_help": True}
     one = {"id": "\x1b[31mred", "signals": {"depressed": 0.95, "anxious": 0.6}, "consent": given, "context": late}
 
     assert run("--cases", write(tmp_path / "one.jsonl", one), "--explain") == 0
@@ -241,12 +259,13 @@ def test_what_is_deferred_and_offered_is_explained(tmp_path: Path, capsys: pytes
     assert "deferred notify_therapist; because of quiet_hours; not before 2029-03-02T07:00:00Z" in words
     assert "planned offer_self_help; items " in words
     assert "call 988" in words and "text HOME to 741741" in words and "text 988" in words
-    assert "emergency 911" in words and "which is too long ago" in words
+    assert "not after 2029-03-02T08:00:00Z" in words
+    assert "emergency 911" in words
 
 
 def test_a_cap_a_link_and_a_carried_label_are_explained(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     policy = tmp_path / "policy.yaml"
-    policy.write_bytes(policy_bytes(models__sentiment__max_tier="self_help"))
+    policy.write_bytes(policy_bytes(readers__sentiment__max_tier="self_help"))
     one = write(tmp_path / "one.jsonl", {"signals": {"depressed": 0.95}, "context": {"active": ["anxious"]}})
 
     assert run("--policy", policy, "--cases", one, "--explain") == 0
@@ -306,3 +325,80 @@ def test_the_module_is_the_command(
     assert stopped.value.code == 0
     first = capsys.readouterr().out.splitlines()[0]
     assert json.loads(first)["tier"] == decision_of(case({"depressed": 0.72})).tier
+
+
+SIGN = ("--reader", "conditions", "--by", "A. Reviewer", "--role", "clinical lead", "--on", "2026-02-01")
+
+
+def sign(policy: Path, out: Path, *arguments: str, read: str | None = None) -> int:
+    code = POLICY.digest() if read is None else read
+    return main(["sign", "--policy", str(policy), *SIGN, "--read", code, "--out", str(out), *arguments])
+
+
+def test_a_signature_is_written_into_the_policy_and_its_comments_stay(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, calibration = tmp_path / "signed.yaml", tmp_path / "calibration.json"
+    calibration.write_bytes(b"{}")
+
+    assert sign(POLICY_FILE, out, "--calibration", str(calibration), read=POLICY.digest()[:12]) == 0
+    assert capsys.readouterr().out.startswith(f"wrote {out}: A. Reviewer signs for conditions")
+    signed = load_policy(out, LABELS, TODAY).policy.readers["conditions"]
+    assert signed.max_tier == "emergency_contact"
+    assert signed.signed is not None
+    assert signed.signed.model_dump(mode="json") == {
+        "by": "A. Reviewer",
+        "role": "clinical lead",
+        "on": "2026-02-01",
+        "calibration_sha256": hashlib.sha256(b"{}").hexdigest(),
+        "read_sha256": POLICY.digest(),
+    }
+    before, after = (path.read_text(encoding="utf-8").splitlines() for path in (POLICY_FILE, out))
+    assert [line for line in before if "#" in line] == [line for line in after if "#" in line]
+    assert len(after) == len(before) + 1
+
+
+def test_a_policy_in_one_line_is_signed_as_well(tmp_path: Path) -> None:
+    policy, out = tmp_path / "policy.yaml", tmp_path / "signed.yaml"
+    policy.write_bytes(policy_bytes())
+
+    assert sign(policy, out, "--calibration-sha256", "a" * 64) == 0
+    assert load_policy(out, LABELS, TODAY).policy.caps()["suicidal_ideation"] == "emergency_contact"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "read", "message"),
+    [
+        ((), "0" * 64, "this is not the policy that was read: the code at the end of its page begins with "),
+        ((), POLICY.digest()[:11], "this is not the policy that was read"),
+        (("--reader", "sentiment"), None, "readers.sentiment: not a reader of a crisis signal; those are: conditions"),
+        (("--reader", "nobody"), None, "readers.nobody: not a reader of a crisis signal; those are: conditions"),
+    ],
+)
+def test_what_was_not_read_or_needs_no_signature_is_not_signed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], read: str | None, message: str
+) -> None:
+    out = tmp_path / "signed.yaml"
+
+    assert sign(POLICY_FILE, out, "--calibration-sha256", "a" * 64, *arguments, read=read) == 2
+    assert f"policy: {POLICY_FILE}: {message}" in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_a_signed_policy_is_not_signed_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    once, twice = tmp_path / "once.yaml", tmp_path / "twice.yaml"
+    sign(POLICY_FILE, once, "--calibration-sha256", "a" * 64)
+
+    assert sign(once, twice, "--calibration-sha256", "b" * 64) == 2
+    assert "readers.conditions.signed: by A. Reviewer on 2026-02-01 already" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("calibration", [["--calibration-sha256", "abc"], []])
+def test_a_signature_without_a_bundle_makes_no_sense(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], calibration: list[str]
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        sign(POLICY_FILE, tmp_path / "out.yaml", *calibration)
+
+    assert stopped.value.code == 2
+    assert "usage: python -m handlers.core.policy sign" in capsys.readouterr().err

@@ -10,7 +10,19 @@ import pytest
 
 from handlers.core.errors import StartupError
 from handlers.core.policy_model import SCHEMA_NAME, LoadedPolicy, load_policy, parse_policy, policy_schema
-from tests.unit.core.policies import CONFIG, LABELS, POLICY, POLICY_FILE, TODAY, case, decision_of, policy_bytes
+from tests.unit.core.policies import (
+    CONFIG,
+    LABELS,
+    POLICY,
+    POLICY_FILE,
+    SIGNATURE,
+    SIGNED,
+    TODAY,
+    case,
+    decision_of,
+    policy_bytes,
+    policy_with,
+)
 
 
 def parse(payload: bytes | None = None, labels: tuple[str, ...] | None = LABELS, **changes: Any) -> LoadedPolicy:
@@ -44,7 +56,7 @@ def test_the_default_policy_says_what_its_specification_says() -> None:
     assert (POLICY.quiet_hours.start, POLICY.quiet_hours.end) == (time(22), time(7))
     assert POLICY.caps() == {
         **dict.fromkeys(LABELS, "professional"),
-        "suicidal_ideation": "emergency_contact",
+        **dict.fromkeys(("depression", "anxiety", "bipolar", "suicidal_ideation"), "crisis"),
         "history_profile": "none",
     }
     assert POLICY.expected_signals() == LABELS
@@ -80,12 +92,21 @@ def test_on_and_off_are_keys_and_a_clock_is_no_number() -> None:
         ({"labels__anxious": "0.7"}, "labels.anxious: '0.7': this must be a mapping"),
         ({"labels__anxious__kind": "acute"}, "labels.anxious.kind: 'acute': Input should be 'risk', 'crisis' or"),
         ({"labels__Anxious": {}}, "labels.Anxious: 'Anxious': "),
-        ({"labels__angry": {}}, "labels.angry: is a signal of no model"),
-        ({"labels__stressed": None}, "models.sentiment.signals.3: stressed is not among the labels; they are neutral,"),
-        ({"models__suicidality__signals": ["anxious"]}, "models.suicidality.signals.0: anxious is a signal of sentim"),
-        ({"models__sentiment__max_tier": "crisis"}, "models.sentiment.max_tier: crisis needs a signal of kind crisis"),
-        ({"models__sentiment__max_tier": "panic"}, "models.sentiment.max_tier: 'panic': Input should be 'none', 'sel"),
-        ({"models__sentiment__signals": "neutral"}, "models.sentiment.signals: 'neutral': this must be a list"),
+        ({"labels__angry": {}}, "labels.angry: is a signal of no reader"),
+        (
+            {"labels__stressed": None},
+            "readers.sentiment.signals.3: stressed is not among the labels; they are neutral,",
+        ),
+        ({"readers__conditions__signals": ["anxious"]}, "readers.conditions.signals.0: anxious is a signal of sentim"),
+        (
+            {"readers__sentiment__max_tier": "crisis"},
+            "readers.sentiment.max_tier: crisis needs a signal of kind crisis",
+        ),
+        (
+            {"readers__sentiment__max_tier": "panic"},
+            "readers.sentiment.max_tier: 'panic': Input should be 'none', 'sel",
+        ),
+        ({"readers__sentiment__signals": "neutral"}, "readers.sentiment.signals: 'neutral': this must be a list"),
         ({"tiers__panic": []}, "tiers.panic: this key is not known"),
         ({"tiers__crisis": None}, "tiers.crisis: this key is needed"),
         ({"tiers__crisis": ["call_police"]}, "tiers.crisis.0: 'call_police': Input should be 'show_crisis_lines', "),
@@ -132,10 +153,9 @@ def test_on_and_off_are_keys_and_a_clock_is_no_number() -> None:
         ({"languages": ["en", "en"]}, "languages: something is there twice"),
         ({"languages": ["english"]}, "languages.0: 'english': "),
         ({"valid_until": "2024-12-31"}, "valid_until: 2024-12-31 is before valid_from 2025-01-01"),
-        ({"valid_until": "2026-02-28"}, "valid_until: expired on 2026-02-28, and today is 2026-03-01"),
         ({"valid_from": "2026-03-02"}, "valid_from: not in force before 2026-03-02, and today is 2026-03-01"),
         ({"valid_until": "soon"}, "valid_until: 'soon': "),
-        ({"schema_version": "2"}, "schema_version: '2': Input should be 1"),
+        ({"schema_version": "1"}, "schema_version: '1': Input should be 2"),
         ({"note": None}, "note: this key is needed"),
     ],
 )
@@ -151,9 +171,72 @@ def test_every_fault_is_named_at_once() -> None:
     assert "; tiers.none: " in message
 
 
-@pytest.mark.parametrize("today", [date(2025, 1, 1), date(2029, 12, 31)])
-def test_the_first_and_the_last_day_are_in_force(today: date) -> None:
-    assert parse_policy(policy_bytes(), "x", None, today).policy == POLICY
+@pytest.mark.parametrize(
+    ("today", "is_expired"), [(date(2025, 1, 1), False), (date(2029, 12, 31), False), (date(2030, 1, 1), True)]
+)
+def test_the_first_and_the_last_day_are_in_force_and_later_ones_expired(today: date, is_expired: bool) -> None:
+    loaded = parse_policy(policy_bytes(), "x", None, today)
+
+    assert loaded.policy == POLICY
+    assert loaded.is_expired(today) is is_expired
+
+
+SIGNED_CHANGES: dict[str, Any] = {
+    "readers__conditions__max_tier": "emergency_contact",
+    "readers__conditions__signed": SIGNATURE,
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"readers__conditions__max_tier": "emergency_contact"}, "readers.conditions.signed: is needed for max_tier"),
+        ({"readers__conditions__signed": SIGNATURE}, "readers.conditions.signed: is for max_tier emergency_contact al"),
+        (
+            SIGNED_CHANGES | {"readers__conditions__signed": SIGNATURE | {"calibration_sha256": "abc"}},
+            "readers.conditions.signed.calibration_sha256: 'abc': ",
+        ),
+        (
+            SIGNED_CHANGES | {"readers__conditions__signed": {"by": "A. Reviewer"}},
+            "readers.conditions.signed.role: this key is needed",
+        ),
+        (
+            SIGNED_CHANGES | {"readers__conditions__signed": SIGNATURE | {"read_sha256": "b" * 64}},
+            "readers.conditions.signed: the policy was changed after it was signed",
+        ),
+    ],
+)
+def test_an_emergency_needs_a_signature_for_this_very_policy(changes: dict[str, Any], message: str) -> None:
+    assert refusal(**changes).startswith(message)
+
+
+def test_the_digest_is_of_what_is_read_and_not_of_the_signatures() -> None:
+    assert SIGNED.digest() == POLICY.digest()
+    read = SIGNED_CHANGES | {"readers__conditions__signed": SIGNATURE | {"read_sha256": POLICY.digest()}}
+    assert policy_with(**read).digest() == POLICY.digest()
+    changed = refusal(**read, labels__suicidal_ideation__acute_on="0.7")
+    assert changed.startswith("readers.conditions.signed: the policy was changed after it was signed")
+
+
+def test_a_bundle_that_was_not_signed_for_is_named() -> None:
+    in_bundle = policy_with(**SIGNED_CHANGES, readers__conditions__in_bundle="true")
+
+    assert in_bundle.unsigned("a" * 64) == ()
+    assert in_bundle.unsigned("b" * 64) == ("conditions",)
+    assert in_bundle.unsigned(None) == ("conditions",)
+    assert SIGNED.unsigned(None) == (), "it is not in the bundle"
+    assert POLICY.unsigned(None) == (), "it is not signed at all"
+    assert in_bundle.caps(("conditions",))["suicidal_ideation"] == "crisis"
+    assert in_bundle.caps()["suicidal_ideation"] == "emergency_contact"
+
+
+def test_a_calibration_that_would_switch_help_off_is_refused() -> None:
+    loaded = LoadedPolicy(policy_with(labels__suicidal_ideation__calibrated="true"), "0" * 64)
+
+    with pytest.raises(StartupError, match=r"here: labels\.suicidal_ideation\.on: calibrated by the bundle, 0\.9 is"):
+        loaded.calibrated({"suicidal_ideation": (0.9, 0.4)}, "here")
+    kept = loaded.calibrated({"suicidal_ideation": (0.8, 0.5)}, "here")
+    assert (kept.policy.labels["suicidal_ideation"].on, kept.thresholds) == (0.8, {"suicidal_ideation": (0.8, 0.5)})
 
 
 @pytest.mark.parametrize(
@@ -182,13 +265,13 @@ def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_label_that_the_bundle_does_not_have_is_refused() -> None:
-    with pytest.raises(StartupError, match=r"models\.sentiment\.signals\.2: the bundle has no label anxious; it has"):
+    with pytest.raises(StartupError, match=r"readers\.sentiment\.signals\.2: the bundle has no label anxious; it has"):
         parse(labels=("neutral", "depressed", "stressed"))
 
 
 def test_a_label_of_the_bundle_that_nothing_would_read_is_refused() -> None:
     for label in ("angry", "suicidal_ideation"):
-        with pytest.raises(StartupError, match=f"models: the bundle's label {label} is a signal of no model"):
+        with pytest.raises(StartupError, match=f"readers: the bundle's label {label} is a signal of no reader"):
             parse(labels=(*LABELS, label))
 
 
