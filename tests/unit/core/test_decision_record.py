@@ -25,10 +25,13 @@ from handlers.core.decision_record import (
 )
 from tests.unit.decisions import facts
 
+WORDS = "I cannot go on like this"
+
 FIELDS = {
     *("decision_id", "time", "policy", "models", "subject_hmac", "key_id", "entry_hmac", "scores", "truncation"),
     *("language", "country", "age_band", "history", "consent", "rules_fired", "tier_before", "tier", "uncertainty"),
     *("actions", "lines_shown", "flags", "statement", "care_until", "idempotency_key", "prev_hash"),
+    *("case", "decision_sha256", "guidance", "thresholds"),
 }
 
 
@@ -53,13 +56,24 @@ def test_a_line_has_exactly_the_fields_of_the_specification() -> None:
 
 def test_a_record_of_before_there_was_a_floor_stays_valid() -> None:
     older = json.loads(line())
-    for name in ("flags", "statement", "care_until"):
+    for name in ("flags", "statement", "care_until", "case", "decision_sha256", "guidance", "thresholds"):
         del older[name]
+    for action in older["actions"]:
+        del action["not_after"]
 
     record = parse_line(canonical_json(older))
 
     assert isinstance(record, DecisionRecord)
-    assert (record.flags, record.statement, record.care_until) == ((), None, None)
+    assert (record.flags, record.statement, record.care_until, record.case) == ((), None, None, None)
+
+
+@pytest.mark.parametrize(
+    "case", [{}, {"signals": {"a": 7}}, {"signals": {}, "text": WORDS}, {"signals": {}, "words": 1}]
+)
+def test_what_a_replay_needs_is_a_case_and_holds_no_text(case: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        facts(case=case)
+    assert WORDS not in line(case={"signals": {"depressed": 0.5}}).decode()
 
 
 def test_a_statement_is_recorded_by_kind_and_language_alone() -> None:
@@ -111,9 +125,6 @@ def test_a_time_becomes_utc_and_text_stays_as_given() -> None:
 def test_a_time_that_is_none_is_refused(time: object) -> None:
     with pytest.raises(ValidationError, match="time"):
         facts(time=time)
-
-
-WORDS = "I cannot go on like this"
 
 
 @pytest.mark.parametrize(
