@@ -10,7 +10,8 @@ from handlers.core.schema import ClassifyResponse
 
 def render(response: ClassifyResponse) -> str:
     """Return ``response`` as a readable table."""
-    return "\n".join([*_labels(response), "", *_facts(response), "", "Scores of a screening aid, not a diagnosis."])
+    scores = _labels(response) if response.labels else ["nothing was scored"]
+    return "\n".join([*scores, "", *_facts(response), "", "Scores of a screening aid, not a diagnosis."])
 
 
 def _labels(response: ClassifyResponse) -> Iterator[str]:
@@ -48,13 +49,26 @@ def _escalation(escalation: Mapping[str, Any]) -> Iterator[str]:
     for flag in escalation.get("flags", []):
         yield f"flag    {flag}"
     for action in escalation.get("actions", []):
-        yield f"action  {_named(action, 'action', 'status', 'reason')}"
+        yield f"action  {_named(action, 'action', 'status', 'reason', 'not_before', 'not_after')}"
+    for sentence in escalation.get("because", []):
+        yield f"why     {_named(sentence, 'text')}"
     for line in escalation.get("lines", []):
-        yield f"line    {_named(line, 'name', 'dial', 'hours', 'url')}"
+        yield f"line    {_line(line)}"
     if escalation.get("care_until") is not None:
         yield f"care    until {escalation['care_until']}"
     for reason in escalation.get("uncertainty", []):
         yield f"unsure  {reason}"
+
+
+def _line(line: object) -> str:
+    """Return a crisis line with every way to reach it, the emergency number last."""
+    if not isinstance(line, dict):
+        return str(line)
+    word = f"{line['sms_body']} to " if line.get("sms_body") else ""
+    text = f"text {word}{line['sms_to']}" if line.get("sms_to") else ""
+    emergency = f"emergency {line['emergency']}" if line.get("emergency") else ""
+    parts = (_named(line, "name", "region", "dial"), text, _named(line, "hours", "url"), emergency)
+    return "  ".join(part for part in parts if part)
 
 
 def _named(item: object, *names: str) -> str:

@@ -69,6 +69,7 @@ Printable = Annotated[str, Field(max_length=256, pattern=r"^[^\x00-\x1f\x7f-\x9f
 Count = Annotated[int, Field(ge=0)]
 Url = Annotated[str, Field(max_length=2048, pattern=r"^https://[!-~]+$")]
 Instant = Annotated[str, BeforeValidator(_check_time)]
+Thresholds = Annotated[tuple[float, float], Field(strict=False)]
 RecordedScore = Annotated[float | None, BeforeValidator(_finite_or_none)]
 
 
@@ -184,7 +185,7 @@ class DecisionFacts(_Frozen):
     case: Annotated[dict[str, JsonValue] | None, AfterValidator(_check_case)] = None
     decision_sha256: Hash | None = None
     guidance: GuidanceUsed | None = None
-    thresholds: Annotated[dict[Name, tuple[float, float]], Field(max_length=256)] = {}
+    thresholds: Annotated[dict[Name, Thresholds], Field(max_length=256)] = {}
 
     @model_validator(mode="after")
     def _key_named(self) -> Self:
