@@ -45,7 +45,8 @@ class Action(BaseModel):
     """What is to become of one action of the tier.
 
     ``reason`` where it is suppressed or deferred; ``not_before`` and ``not_after`` (the end of its consent, if it has
-    one), RFC 3339 times, where it is deferred; ``items``, of the self-help catalogue, and ``url`` only where they apply.
+    one), RFC 3339 times, where it is deferred; ``items``, of the self-help catalogue, and ``url`` only where they
+    apply.
     """
 
     action: Done

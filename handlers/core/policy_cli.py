@@ -205,9 +205,9 @@ def _parser() -> argparse.ArgumentParser:
 def _sign_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m handlers.core.policy sign",
-        description="Sign for a reader of suicidal ideation: with the signature it may reach emergency_contact, where an "
-        "alert of the contact is proposed. Without one no policy with that max_tier loads. Render the policy first, let "
-        "the one who signs read the page, and give the code at its end.",
+        description="Sign for a reader of suicidal ideation: with the signature it may reach emergency_contact, where "
+        "an alert of the contact is proposed. Without one no policy with that max_tier loads. Render the policy first, "
+        "let the one who signs read the page, and give the code at its end.",
         epilog="exit status: 0 written, 2 refused (another policy was read, it is signed already, or does not load)",
     )
     parser.add_argument("--policy", metavar="FILE", help=f"default: the bundle's {POLICY_NAME}")

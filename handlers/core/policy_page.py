@@ -92,8 +92,8 @@ FLOOR: Final = (
     "Before and beside the models, reviewed phrases in thirteen languages are looked for in every text: that the "
     "writer wishes to die, means or has tried to end their life, or hurts themselves. Where one is found the tier is "
     "crisis at least, whatever the scores say, and also where there are none.",
-    "The phrases alone tell nobody anything: a model has to call for the notice as well, or a human reviewer confirm it "
-    "for that very entry.",
+    "The phrases alone tell nobody anything: a model has to call for the notice as well, or a human reviewer confirm "
+    "it for that very entry.",
     "Who objects to being scored (lines_only) still has them looked for, and sees crisis lines.",
 )
 
@@ -252,8 +252,8 @@ def _thresholds(policy: Policy) -> str:
     return _section(
         "Labels and thresholds",
         "<p>Scores go from 0 to 1. Every threshold is inclusive and nothing is rounded. Where a label is calibrated, "
-        "<em>on</em> and <em>off</em> come from the bundle's calibration if it has one. Labels that mean the same count "
-        "once, by the highest score. No policy and no calibration may put <em>off</em> of a crisis label above "
+        "<em>on</em> and <em>off</em> come from the bundle's calibration if it has one. Labels that mean the same "
+        "count once, by the highest score. No policy and no calibration may put <em>off</em> of a crisis label above "
         f"{MAX_CRISIS_OFF}, or its <em>on</em> above {MAX_CRISIS_ON}.</p>" + _table(head, rows),
     )
 
@@ -331,8 +331,8 @@ def _actions(policy: Policy) -> str:
         "What each action needs",
         _table(head, rows)
         + "<p>A confirmation is of one action of one entry, lasts 24 hours and is for one use.</p>"
-        + f"<p>{_quiet_words(policy)}</p><p>An offer has up to {offer.items} items and ends with the general help link, "
-        f"which is shown alone where the offer is suppressed: <code>{escape(offer.help_link)}</code></p>",
+        + f"<p>{_quiet_words(policy)}</p><p>An offer has up to {offer.items} items and ends with the general help "
+        f"link, which is shown alone where the offer is suppressed: <code>{escape(offer.help_link)}</code></p>",
     )
 
 
@@ -525,8 +525,8 @@ def _catalogue(catalogue: Catalogue) -> str:
     return _section(
         "Self-help catalogue",
         f'<p class="notice">{escape(catalogue.notice)}</p>'
-        f"<p>Held against the checklist below by {escape(reviewed.by)} ({escape(reviewed.role)}) on {reviewed.on}. What "
-        "was offered last comes last.</p>"
+        f"<p>Held against the checklist below by {escape(reviewed.by)} ({escape(reviewed.role)}) on {reviewed.on}. "
+        "What was offered last comes last.</p>"
         + _table(["Item", "Offered for", "Only", "#Takes"], rows)
         + _list(escape(question.question) for question in catalogue.checklist),
     )

@@ -13,9 +13,9 @@ from handlers.core.decision_record import DecisionRecord, GuidanceUsed
 from handlers.core.policy import Decision, Guidance, decide
 from handlers.core.policy_case import Case, CaseContext
 from handlers.core.policy_consent import scope_state
+from handlers.core.policy_history import reached_labels, recent_span
 from handlers.core.policy_model import LoadedPolicy
 from handlers.core.policy_reading import Reading, read
-from handlers.core.policy_rules import reached_labels, recent_span
 from handlers.core.schema import Confirmation, HistoryEntry, LastAction
 
 THIS_ENTRY: Final = "this"
@@ -28,8 +28,8 @@ def recordable(case: Case, loaded: LoadedPolicy, guidance: Guidance) -> Case:
     """Return a case that decides to the same, and holds no identifier and no word of a caller's own.
 
     Entries are named by their order, labels and items by the policy and the catalogue alone. Of the history there is
-    what the rules read: nothing without consent to it; where the time is known, the entries of the days that count, with
-    the labels that reach ``off``.
+    what the rules read: nothing without consent to it; where the time is known, the entries of the days that count,
+    with the labels that reach ``off``.
     """
     policy = loaded.policy
     reading = read(case, policy)

@@ -16,13 +16,14 @@ A decision walks through the lists in this order:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from datetime import UTC, date, datetime, timedelta
-from typing import Final, NamedTuple, TypeVar
+from collections.abc import Callable, Collection, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Final
 
 from handlers.core.directory import ShownLine
 from handlers.core.policy_case import Case
 from handlers.core.policy_consent import confirmation, consent, consent_end, is_confirmed, scope_of, scope_state
+from handlers.core.policy_history import cumulative
 from handlers.core.policy_model import ACTIONS, RANK, THIRD_PARTY, Action, LabelPolicy, Policy, QuietHours, Tier
 from handlers.core.policy_reading import (
     MAX_CLOCK_SKEW,
@@ -32,7 +33,6 @@ from handlers.core.policy_reading import (
     Reading,
     Rule,
     Situation,
-    highest,
     is_unsupported,
     lower,
 )
@@ -123,113 +123,6 @@ def _highest_of_each_meaning(reading: Reading) -> Iterator[tuple[str, float]]:
         if scored:
             name = max(scored, key=reading.scores.__getitem__)
             yield name, reading.scores[name]
-
-
-def cumulative(reading: Reading) -> Iterator[Finding]:
-    """The same meaning at least ``off`` in several entries of the last days gives ``professional``.
-
-    Only with live consent to ``use_history``; without it the history is not looked at. Entries count where they lie on
-    different days of the person's, are not about somebody else, and are dated 24 hours ahead at most. The current entry
-    is one of those counted, and it need not itself be among those that reach ``off``. An entry counts once, on any of
-    the days of its records that qualify. A current entry without an id counts as one of its own, towards help alone.
-
-    Somebody may be told on account of it only where this entry's own score reaches ``off`` too, every entry is said to
-    be about the writer, and it holds by the caller's clock as well as by the host's.
-    """
-    if reading.now is None or not reading.is_scored or scope_state(reading, "use_history") != "live":
-        return
-    rule = reading.policy.cumulative
-    entries = _counted_entries(reading)
-    counts = _count(reading, entries, reading.now, to_tell=False)
-    found = [meaning for meaning in reading.meanings if counts.get(meaning, 0) >= rule.entries]
-    told = [_count(reading, entries, clock, to_tell=True) for clock in reading.clocks] if found else []
-    for meaning in found:
-        names, days = reading.meanings[meaning], f"different days within {rule.days} days"
-        yield Finding(
-            "cumulative",
-            tier=lower("professional", highest([reading.caps[name] for name in names])),
-            uncapped="professional",
-            labels=tuple(names),
-            why=f"{meaning} >= off in {counts[meaning]} entries >= {rule.entries} on {days}",
-            basis="history",
-            may_disclose=any(map(reading.reaches_off, names))
-            and all(one.get(meaning, 0) >= rule.entries for one in told),
-        )
-
-
-class _Counted(NamedTuple):
-    """An earlier entry in which some meanings reach ``off``; the day is that of the person's own calendar."""
-
-    entry_id: str | None
-    at: datetime
-    day: date
-    subject: str | None
-    meanings: tuple[str, ...]
-
-
-def _counted_entries(reading: Reading) -> list[_Counted]:
-    zone = None if reading.now is None else reading.now.tzinfo
-    return [
-        _Counted(entry.entry_id, entry.at, entry.at.astimezone(zone).date(), entry.subject, reached)
-        for entry in reading.case.context.history
-        if entry.subject != "other" and (reached := _reached_meanings(reading, entry.scores))
-    ]
-
-
-def _reached_meanings(reading: Reading, scores: Mapping[str, float]) -> tuple[str, ...]:
-    return tuple(reading.labels[name].means or name for name in reached_labels(reading, scores))
-
-
-def _count(reading: Reading, entries: Sequence[_Counted], clock: datetime, *, to_tell: bool) -> dict[str, int]:
-    """Count for every meaning the entries on different days, at ``clock``, in which it reaches ``off``."""
-    first, last = recent_span(reading, clock)
-    days: dict[str, dict[str | None, set[date]]] = {}
-    for entry in entries:
-        if first <= entry.at <= last and (entry.subject == "self" or not to_tell):
-            for meaning in entry.meanings:
-                days.setdefault(meaning, {}).setdefault(entry.entry_id, set()).add(entry.day)
-    # Without an id the entry may be one of those that were counted already: no ground to tell anybody.
-    if not reading.is_about_other and (not to_tell or reading.case.entry_id is not None):
-        zone = None if reading.now is None else reading.now.tzinfo
-        for meaning in _reached_meanings(reading, reading.scores):
-            own = days.setdefault(meaning, {}).setdefault(reading.case.entry_id, set())
-            own.add(clock.astimezone(zone).date())
-    return {meaning: count_on_different_days(found) for meaning, found in days.items()}
-
-
-def recent_span(reading: Reading, clock: datetime) -> tuple[datetime, datetime]:
-    """Return the first and the last time of entries that count at ``clock``: some days back, and 24 hours ahead."""
-    return clock - timedelta(days=reading.policy.cumulative.days), clock + MAX_CLOCK_SKEW
-
-
-def reached_labels(reading: Reading, scores: Mapping[str, float]) -> list[str]:
-    """Return the labels that an entry counts for: those that are read, are not neutral, and reach ``off``."""
-    offs = reading.offs
-    return [name for name, score in scores.items() if score >= offs.get(name, math.inf)]
-
-
-Entry = TypeVar("Entry")
-
-
-def count_on_different_days(days: Mapping[Entry, Collection[date]]) -> int:
-    """Return how many entries can be given a day each, of their own days and no day twice.
-
-    A maximum matching of entries and days (Kuhn, 1955): a further record of an entry can so never lower the count.
-    """
-    if all(len(own) == 1 for own in days.values()):  # as it nearly always is
-        return len({day for own in days.values() for day in own})
-    taken: dict[date, Entry] = {}
-
-    def find(entry: Entry, tried: set[date]) -> bool:
-        for day in days[entry]:
-            if day not in tried:
-                tried.add(day)
-                if day not in taken or find(taken[day], tried):
-                    taken[day] = entry
-                    return True
-        return False
-
-    return sum(find(entry, set()) for entry in days)
 
 
 TIER_RULES: Final[tuple[Rule[TierCheck], ...]] = (

@@ -295,8 +295,8 @@ class ClassifyResponse(_Out):
     """The answer for one text.
 
     ``escalation`` is ``None`` only where the pipeline runs without a policy, as in an evaluation. ``unread`` names
-    what could not be read beside the text. Where ``context.processing`` is ``lines_only`` nothing is scored and ``labels``
-    is empty.
+    what could not be read beside the text. Where ``context.processing`` is ``lines_only`` nothing is scored, and
+    ``labels`` is empty.
     """
 
     labels: tuple[LabelScore, ...]
@@ -397,8 +397,8 @@ def parse_request(body: object) -> Received:
     """Read one request: its text, and as much of the rest as can be read.
 
     A locale, country, time, age band, consent, confirmation or history entry that cannot be read never costs the
-    answer. Anything else that is wrong does, as does a field that is not known; the rest is still read, so that the error can say what
-    to offer.
+    answer. Anything else that is wrong does, as does a field that is not known; the rest is still read, so that the
+    error can say what to offer.
 
     Raises:
         LanternError: ``invalid_request`` or ``invalid_text``, with the field, where there is no text.

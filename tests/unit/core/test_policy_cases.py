@@ -1,8 +1,8 @@
 """The cases that the default policy must decide as its specification says, each with its number.
 
 They are written from the specification's tables: default policy, signed where alerts are reached; adult, GB, by day,
-about themselves, with a safe contact; the sentiment model alone unless ``suicidal_ideation`` is given. Cases 1 to 29 are
-of its first version, 30 to 48 of the second, and each has further ones around its edges.
+about themselves, with a safe contact; the sentiment model alone unless ``suicidal_ideation`` is given. Cases 1 to 29
+are of its first version, 30 to 48 of the second, and each has further ones around its edges.
 """
 
 from __future__ import annotations
@@ -1429,7 +1429,7 @@ def test_case_45_a_deferred_notice_says_until_when_it_may_go_out() -> None:
 def test_the_person_is_told_why_without_score_label_or_tier() -> None:
     decision = decision_of(case({SI: 0.95, "depressed": 0.95}, ALL, locale="de-AT"))
 
-    assert [(one.rule, one.language) for one in decision.because][0] == ("label_active", "de")
+    assert next((one.rule, one.language) for one in decision.because) == ("label_active", "de")
     assert "crisis_signal" in {one.rule for one in decision.because}
     words = " ".join(one.text.lower() for one in decision.because)
     assert not any(word in words for word in ("0.9", "depress", "suicid", "crisis_", "professional"))
