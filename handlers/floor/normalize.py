@@ -98,6 +98,7 @@ class Normalized:
         symbols: code points of letters, digits, ``SENTENCE_END`` and ``PARAGRAPH_END``.
         first, last: index in the text of the first and the last character that a symbol stands for.
         starts, ends: whether a word of the text starts or ends with it.
+        shared: whether it is the last letter of one word and the first one of the next, alike and so collapsed.
         has_ones: whether look-alikes were read that may be another letter (``Ones``).
     """
 
@@ -106,6 +107,7 @@ class Normalized:
     last: Indexes
     starts: Flags
     ends: Flags
+    shared: Flags
     has_ones: bool
 
     @property
@@ -168,14 +170,20 @@ class Normalizer:
         kept, starts, ends = symbols.where(keep), starts[keep], ends[keep]
         new = _is_new(kept.codes)
         begin = np.flatnonzero(new)
-        if not len(begin):
-            return Normalized(kept.codes, kept.first, kept.last, starts, ends, has_ones)
+        shared = np.zeros(len(begin), dtype=np.bool_)
+        if len(begin) < len(new):
+            repeated = np.flatnonzero(~new)
+            at = np.searchsorted(begin, repeated, side="right") - 1
+            shared[at[starts[repeated]]] = True
+            ends[begin[at[ends[repeated]]]] = True
+            starts[begin] |= shared
         return Normalized(
             kept.codes[begin],
             kept.first[begin],
-            np.maximum.reduceat(kept.last, begin),
-            np.logical_or.reduceat(starts, begin),
-            np.logical_or.reduceat(ends, begin),
+            _last_of(kept.last, begin),
+            starts[begin],
+            ends[begin],
+            shared,
             has_ones,
         )
 
@@ -200,18 +208,22 @@ class Fillers:
         self.__init__(*state)  # type: ignore[misc]
 
     def mark(self, codes: Codes) -> Flags:
-        """Return which of ``codes`` belong to a filler."""
-        spaced = np.where(codes < ord("0"), np.uint32(ord(" ")), codes)
+        """Return which of ``codes`` belong to a filler; none reaches across the end of a sentence."""
+        is_gap = codes < ord("0")
+        spaced = np.where(is_gap, np.uint32(ord(" ")), codes)
         hits = self._automaton.find_matches_as_indexes(f" {_string(spaced)} ", overlapping=True)
         change = np.zeros(len(codes) + 2, dtype=np.int64)
         if hits:
             found = np.asarray(hits, dtype=np.int64)
             is_word = found[:, 0] < len(self._words)
             # The string has one space more at its beginning; of a word, the spaces around it stay.
-            np.add.at(change, found[:, 1] - 1 + is_word, 1)
-            np.add.at(change, found[:, 2] - 1 - is_word, -1)
+            begins, stops = found[:, 1] - 1 + is_word, found[:, 2] - 1 - is_word
+            passed = np.concatenate(([0], np.cumsum(is_gap & (codes != ord(" ")))))
+            is_whole = passed[begins] == passed[stops]  # no sentence ends within it
+            np.add.at(change, begins[is_whole], 1)
+            np.add.at(change, stops[is_whole], -1)
         marked: Flags = np.cumsum(change)[: len(codes)] > 0
-        return marked & (codes >= ord("0"))
+        return marked & ~is_gap
 
 
 def mask_forms(word: str) -> list[str]:
@@ -294,7 +306,13 @@ def _collapse(symbols: _Symbols) -> _Symbols:
     begin = np.flatnonzero(_is_new(symbols.codes))
     if len(begin) == len(symbols.codes):
         return symbols
-    return _Symbols(symbols.codes[begin], symbols.first[begin], np.maximum.reduceat(symbols.last, begin))
+    return _Symbols(symbols.codes[begin], symbols.first[begin], _last_of(symbols.last, begin))
+
+
+def _last_of(last: Indexes, begin: Indexes) -> Indexes:
+    """Return the last entry of each run that starts at ``begin``; ``last`` never falls."""
+    ended: Indexes = last[np.append(begin[1:], len(last)) - 1] if len(begin) else last[:0]
+    return ended
 
 
 def _is_new(codes: Codes) -> Flags:
