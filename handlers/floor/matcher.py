@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
@@ -22,7 +23,16 @@ from ahocorasick_rs import AhoCorasick
 
 from handlers.core.errors import StartupError
 from handlers.core.statements import Statement, StatementKind, StatementLanguage
-from handlers.floor.alternatives import InvalidAlternatives, Part, Phrase, join, slots, wordings
+from handlers.floor.alternatives import (
+    InvalidAlternatives,
+    Part,
+    Phrase,
+    join,
+    required_options,
+    slots,
+    without_empty,
+    wordings,
+)
 from handlers.floor.gaps import Gap, Side, denies_something_else, gap_of, reach_across
 from handlers.floor.normalize import (
     PARAGRAPH_END,
@@ -48,6 +58,9 @@ PHRASES: Final = Path(__file__).with_name("phrases")
 
 _FREE_LETTERS: Final = 8
 """From so many letters on, a phrase is known however it is spaced; "kms" is not in "back, my son"."""
+
+_FEW_LETTERS: Final = 6
+"""With fewer letters, the rest of a phrase says too little."""
 
 _COMPARED: Final = 32
 """Up to so many wordings an entry is compared with the others wording by wording."""
@@ -176,15 +189,17 @@ class _Index(Generic[_Owner]):
                         uses.setdefault(piece, []).append(first_use + place)
         self._owner_of = array("i", [owner for owner, _ in branches])
         self._last_of = array("i", [last for _, last in branches])
-        self._letters = "\n".join(piece.letters for piece in uses)
-        self._gaps = array("Q", [_bits(piece.gaps) for piece in uses])
+        flags = {piece: self._flags_of(piece, some) for piece, some in uses.items()}
+        ordered = sorted(uses, key=lambda piece: _is_lone(piece.letters, flags[piece]))
+        self._letters = "\n".join(piece.letters for piece in ordered)
+        self._flags = bytes(flags[piece] for piece in ordered)
+        self._gaps = array("Q", [_bits(piece.gaps) for piece in ordered])
         # Where words of a piece start that share no letter with the word before.
-        self._plain = array("Q", [_bits(set(piece.gaps) - set(piece.joints)) for piece in uses])
-        self._flags = bytes(self._flags_of(piece, some) for piece, some in uses.items())
+        self._plain = array("Q", [_bits(set(piece.gaps) - set(piece.joints)) for piece in ordered])
         # Of every piece: the branches that it is all of, then those that begin with it, then its uses as a later part.
         self._uses, self._from = array("i"), array("i", [0])
         self._first_from, self._later_from = array("i"), array("i")
-        for some in uses.values():
+        for some in map(uses.__getitem__, ordered):
             firsts = [use // _PLACES for use in some if use % _PLACES == 0]
             self._uses.extend(branch for branch in firsts if not self._last_of[branch])
             self._first_from.append(len(self._uses))
@@ -210,8 +225,11 @@ class _Index(Generic[_Owner]):
         return flags | _START * (not is_digit) | _END * needs_end
 
     def _build(self) -> None:
-        self._automaton = AhoCorasick(self._letters.split("\n") if self._letters else [], store_patterns=False)
-        self._needs = self._flags.translate(bytes(flags & (_START | _END) for flags in range(256)))
+        letters = self._letters.split("\n") if self._letters else []
+        # Single letters are nearly everywhere in a text, and mostly within words: they are looked up, not searched for.
+        lone = [number for number, flags in enumerate(self._flags) if _is_lone(letters[number], flags)]
+        self._lone = {ord(letters[number]): number for number in lone}
+        self._automaton = AhoCorasick(letters[: len(letters) - len(lone)], store_patterns=False)
         self._boundaries = [owner.boundaries for owner in self.owners]
         sides = {"before": _BEFORE, "after": _AFTER}
         of_owners = [sides.get(getattr(owner, "place", ""), _ANYWHERE) for owner in self.owners]
@@ -236,24 +254,28 @@ class _Index(Generic[_Owner]):
         """
         found: dict[_Match, None] = {}
         words = _Words(text)
-        starts, ends, passed, joins, shared = words.starts, words.ends, words.passed, words.joins, words.shared
+        starts, passed, joins, shared = words.starts, words.passed, words.joins, words.shared
+        unstarted, unended = words.unstarted, words.unended
         everywhere = b"\1" * (len(starts) + 2)
         before, after = (edges.before, edges.after) if edges else (everywhere, everywhere)
-        # Of the parts found so far, by the place where they end: first parts, and the uses of parts that may follow later
-        # ones, with where the phrases began.
+        # Of the parts found so far, by the place where they end: first parts, and the uses of those that may follow
+        # later ones, with where the phrases began.
         opened: dict[int, list[tuple[int, int]]] = {}
         begun: dict[int, dict[int, list[int]]] = {}
         follow: dict[tuple[int, int], Sequence[int]] = {}
         is_open = bytearray(len(starts) + 2)
-        needs, flags_of, plain, sides, last_of = self._needs, self._flags, self._plain, self._sides, self._last_of
+        flags_of, plain, sides, last_of = self._flags, self._plain, self._sides, self._last_of
         # They come in the order of their ends, so that a part is there before the one that follows it.
-        for number, start, end in self._automaton.find_matches_as_indexes(text.string, overlapping=True):
-            if needs[number] & ~(starts[start] | ends[end]):
+        for number, start, end in self._hits(text, words):
+            flags = flags_of[number]
+            if flags & (unstarted[start] | unended[end]):
+                continue
+            is_next = flags & _LATER and (is_open[start] or is_open[start + 1])
+            if not is_next and not flags & (_FIRST | _WHOLE):
                 continue
             if plain[number] and passed[start] != passed[end] and not words.fit(start, end, plain[number]):
                 continue
-            flags = flags_of[number]
-            if flags & _LATER and (is_open[start] or is_open[start + 1]):
+            if is_next:
                 # Where one part ends with the letter that the next one starts with, the two have become one.
                 for at in (start, start + 1):
                     if not is_open[at] or not (joins[start] if at == start else start in shared):
@@ -292,6 +314,17 @@ class _Index(Generic[_Owner]):
                     ):
                         found[_Match(start, end, self._owner_of[branch])] = None
         return list(found)
+
+    def _hits(self, text: Normalized, words: _Words) -> list[tuple[int, int, int]]:
+        """Return where pieces stand, in the order of their ends: number, start and end."""
+        hits: list[tuple[int, int, int]] = self._automaton.find_matches_as_indexes(text.string, overlapping=True)
+        alone = words.alone
+        found = zip(alone, map(self._lone.get, text.symbols[alone].tolist()), strict=True)
+        lone = [(number, at, at + 1) for at, number in found if number is not None]
+        if lone:
+            hits += lone
+            hits.sort(key=_END_OF_HIT)
+        return hits
 
     def _following(self, first: int, number: int, known: dict[tuple[int, int], Sequence[int]]) -> Sequence[int]:
         """Return the uses of a piece as the second part of what begins with the piece ``first``."""
@@ -340,6 +373,14 @@ _KEPT: Final = frozenset(
 """What an index keeps when it is compiled."""
 
 
+_END_OF_HIT: Final = itemgetter(2)
+
+
+def _is_lone(letters: str, flags: int) -> bool:
+    """Say whether a piece is a word of one letter."""
+    return len(letters) == 1 and flags & (_START | _END) == _START | _END
+
+
 def _bits(places: Iterable[int]) -> int:
     """Return a number with these bits set; phrases are of few letters, and what lies beyond is not looked at."""
     return sum(1 << place for place in places) & _MASK
@@ -349,10 +390,12 @@ class _Words:
     """Where the words of a text start and end, and where they share a letter: quick to look up.
 
     Attributes:
-        starts, ends: ``_START`` or ``_END`` by place; words end before a place, and so they do before the star of one
-            that could not be read.
+        starts, ends: 1 by place; words end before a place, and so they do before the star of one that could not be
+            read.
+        unstarted, unended: ``_START`` or ``_END`` where no word starts or ends.
         shared: places of letters that two words share.
-        passed: how many of them lie before a place.
+        alone: places of letters that are words.
+        passed: how many of the shared ones lie before a place.
         joins: whether one word may end right before a place and another one start there, for all that they share.
     """
 
@@ -360,8 +403,12 @@ class _Words:
         size = len(text.symbols)
         starred = np.concatenate((text.symbols[1:] == ord(STAR), [False])) if size else text.ends
         padded = np.concatenate((text.shared, [False, False]))
-        self.starts = np.concatenate((text.starts, [False])).astype(np.uint8).tobytes()
-        self.ends = b"\0" + ((text.ends | starred).astype(np.uint8) * _END).tobytes()
+        self.starts = text.starts.tobytes() + b"\0"
+        word_ends = text.ends | starred
+        self.ends = b"\0" + word_ends.tobytes()
+        self.unstarted = (~text.starts).astype(np.uint8).tobytes() + b"\0"
+        self.unended = b"\0" + (~word_ends * np.uint8(_END)).tobytes()
+        self.alone: list[int] = np.flatnonzero(text.starts & word_ends).tolist()
         self.passed: list[int] = np.concatenate(([0], np.cumsum(text.shared))).tolist()
         ends, starts = np.concatenate(([True], text.ends)), np.concatenate((text.starts, [True]))
         follows = np.concatenate(([False], text.shared))
@@ -399,9 +446,11 @@ class _Piece(NamedTuple):
 
 def _cut(owners: Sequence[Written], normalizer: Normalizer) -> Iterator[list[list[list[_Piece]]]]:
     """Yield the branches of every phrase, as parts of normalised wordings; all are normalised at once."""
-    cut = [_refusing(written, partial(slots, written.phrase)) for written in owners]
+    cut = [_refusing(written, partial(slots, phrase)) for written, phrase in _without_fillers(owners, normalizer)]
     words = (text for one in cut for branch in one for slot in branch for text in slot)
     letters = {text: _weight(piece) for text, piece in _normalized(normalizer, words).items()}
+    for written, branches in zip(owners, cut, strict=True):
+        _check_options(written, branches, letters)
     joined = [
         [
             parts
@@ -417,6 +466,37 @@ def _cut(owners: Sequence[Written], normalizer: Normalizer) -> Iterator[list[lis
         if not full:
             raise written.line.refuse(f'"{written.text}" is empty but for fillers and punctuation')
         yield full
+
+
+def _without_fillers(owners: Sequence[_Owner], normalizer: Normalizer) -> Iterator[tuple[_Owner, Phrase]]:
+    """Yield owners and their phrases; those of guards without the options that are nothing but fillers.
+
+    "No (lo|hoy)", where "hoy" is a filler, would otherwise be "no" alone as well, and silence what it was not meant to.
+    A phrase keeps them: "(hoy|mañana) será mi último día" has to be found without the filler, which texts lose too.
+    """
+    guards = [owner.phrase for owner in owners if isinstance(owner, WrittenGuard)]
+    pieces = _normalized(normalizer, (text for phrase in guards for text in required_options(phrase)))
+    empty = {text for text, piece in pieces.items() if piece is not None and not piece.letters}
+    for owner in owners:
+        phrase = without_empty(owner.phrase, empty.__contains__) if isinstance(owner, WrittenGuard) else owner.phrase
+        if phrase is None:
+            raise owner.line.refuse(f'a choice of "{owner.text}" holds nothing but fillers')
+        yield owner, phrase
+
+
+def _check_options(written: Written, branches: Sequence[Sequence[Part]], letters: Mapping[str, int]) -> None:
+    """Refuse a phrase of which little is left where an option that is nothing but fillers is left out."""
+    if isinstance(written, WrittenGuard):
+        return
+    for branch in branches:
+        fewest = [min(letters[text] for text in slot) for slot in branch]
+        for place, slot in enumerate(branch):
+            emptied = [text.strip() for text in slot if not letters[text] and any(map(str.isalnum, text))]
+            is_required = len(slot) > 1 and all(any(map(str.isalnum, text)) for text in slot)
+            if emptied and is_required and sum(fewest) - fewest[place] < _FEW_LETTERS:
+                raise written.line.refuse(
+                    f'"{emptied[0]}" is a filler, and too little of the phrase is left without it'
+                )
 
 
 def _weight(piece: _Piece | None) -> int:
@@ -667,7 +747,8 @@ def _normalizer(files: Sequence[WrittenPhrases]) -> Normalizer:
     """Return what leaves out the fillers of all languages and reads the masked words of all.
 
     A filler of one language that is a word in the phrases or guards of another one stays: "no" says nothing in Polish,
-    and everything in English.
+    and everything in English. What is left out of a text thus depends on which files are loaded together: a folder with
+    fewer files, or one file alone, may leave out more, and find more or less than the same file among all.
     """
     plain = Normalizer()
     own = [_spaced(plain, file.file.fillers, file) for file in files]
