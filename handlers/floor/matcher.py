@@ -132,10 +132,14 @@ class Floor:
             for phrase in (self._phrases.owners[owner],)
             if not (phrase.language == "zh" and context.is_japanese(start))
         ]
-        return [
-            Statement(int(text.first[one.start]), int(text.last[-one.minus_end - 1]) + 1, one.kind, one.language)
-            for one in _standing(read)
-        ]
+        return [Statement(*_span(text, one.start, -one.minus_end), one.kind, one.language) for one in _standing(read)]
+
+
+def _span(text: Normalized, start: int, end: int) -> tuple[int, int]:
+    """Return the characters of a match, without the letter of the word beside it where the two share one."""
+    begin = int((text.last if text.shared[start] else text.first)[start])
+    stop = int((text.first if text.shared[end - 1] else text.last)[end - 1])
+    return begin, max(begin, stop) + 1
 
 
 _Owner = TypeVar("_Owner", bound=Written)
