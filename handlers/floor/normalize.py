@@ -122,8 +122,8 @@ class _Symbols:
     first: Indexes
     last: Indexes
 
-    def where(self, keep: Flags) -> _Symbols:
-        return _Symbols(self.codes[keep], self.first[keep], self.last[keep])
+    def at(self, places: Indexes) -> _Symbols:
+        return _Symbols(self.codes[places], self.first[places], self.last[places])
 
 
 class Normalizer:
@@ -167,7 +167,8 @@ class Normalizer:
         keep = codes != ord(" ")
         if self._fillers is not None:
             keep &= ~self._fillers.mark(codes)
-        kept, starts, ends = symbols.where(keep), starts[keep], ends[keep]
+        places = np.flatnonzero(keep)
+        kept, starts, ends = symbols.at(places), starts[places], ends[places]
         new = _is_new(kept.codes)
         begin = np.flatnonzero(new)
         shared = np.zeros(len(begin), dtype=np.bool_)
@@ -341,26 +342,30 @@ def _separate(symbols: _Symbols) -> _Symbols:
     gap = classes & (_LETTER | _DIGIT) == 0
     gap &= codes != ord(STAR)
     begin = gap & ~np.concatenate(([False], gap[:-1]))
-    runs = np.cumsum(begin)[gap] - 1
-    marks = np.full(int(begin.sum()), ord(" "), dtype=np.uint32)
-    marks[runs[_ends_sentence(codes, classes)[gap]]] = ord(SENTENCE_END)
-    lines = np.bincount(runs[codes[gap] == ord("\n")], minlength=len(marks))
+    gaps = np.flatnonzero(gap)
+    runs = np.cumsum(begin[gaps]) - 1
+    marks = np.full(int(runs[-1]) + 1 if len(runs) else 0, ord(" "), dtype=np.uint32)
+    marks[runs[_ends_sentence(codes, classes, gaps)]] = ord(SENTENCE_END)
+    between = codes[gaps]
+    lines = np.bincount(runs[between == ord("\n")], minlength=len(marks))
     marks[lines > 1] = ord(PARAGRAPH_END)
-    marks[runs[codes[gap] == ord("\f")]] = ord(PARAGRAPH_END)
-    kept = symbols.where(begin | ~gap)
-    kept.codes[begin[begin | ~gap]] = marks
+    marks[runs[between == ord("\f")]] = ord(PARAGRAPH_END)
+    places = np.flatnonzero(begin | ~gap)
+    kept = symbols.at(places)
+    kept.codes[begin[places]] = marks
     return kept
 
 
-def _ends_sentence(codes: Codes, classes: NDArray[np.uint8]) -> Flags:
-    """Return which marks end a sentence: before a space or the end; dots, where they are no ellipsis."""
-    following = np.concatenate((codes[1:], np.array([ord("\n")], dtype=np.uint32)))
-    followed = np.concatenate((classes[1:], np.array([_SPACE], dtype=np.uint8)))
-    preceding = np.concatenate((np.array([0], dtype=np.uint32), codes[:-1]))
+def _ends_sentence(codes: Codes, classes: NDArray[np.uint8], gaps: Indexes) -> Flags:
+    """Return which marks at ``gaps`` end a sentence: before a space or the end; dots, where they are no ellipsis."""
     dot = ord(".")
-    is_dot = (codes == dot) & (following != dot) & (preceding != dot) & (followed & _SPACE != 0)
-    is_mark = (classes & _END_MARK != 0) & (followed & (_SPACE | _OTHER_LETTER) != 0)
-    ended: Flags = is_dot | is_mark | (codes == ord(_STRONG))
+    mark, after, before = codes[gaps], np.minimum(gaps + 1, len(codes) - 1), np.maximum(gaps - 1, 0)
+    is_last, is_first = gaps == len(codes) - 1, gaps == 0
+    followed = np.where(is_last, np.uint8(_SPACE), classes[after])
+    is_alone = ((codes[after] != dot) | is_last) & ((codes[before] != dot) | is_first)
+    is_dot = (mark == dot) & is_alone & (followed & _SPACE != 0)
+    is_mark = (classes[gaps] & _END_MARK != 0) & (followed & (_SPACE | _OTHER_LETTER) != 0)
+    ended: Flags = is_dot | is_mark | (mark == ord(_STRONG))
     return ended
 
 
