@@ -8,7 +8,7 @@ then the sum of the parts' wordings and not their product.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice, product
@@ -96,6 +96,56 @@ def parse(text: str) -> Phrase:
 def wordings(phrase: Phrase, limit: int) -> list[str]:
     """Return the first ``limit`` wordings, with single spaces between words."""
     return [" ".join(one.split()) for one in islice(phrase.wordings(), limit)]
+
+
+def required_options(phrase: Phrase) -> Iterator[str]:
+    """Yield the wordings of the options of every choice that may not be left out, those of few wordings alone."""
+    for item in phrase.items:
+        if isinstance(item, Choice):
+            is_required = not any(map(_is_written_empty, item.options))
+            for option in item.options:
+                if is_required and option.count <= MAX_CHOICE:
+                    yield from option.wordings()
+                yield from required_options(option)
+
+
+def without_empty(phrase: Phrase, is_empty: Callable[[str], bool]) -> Phrase | None:
+    """Return a phrase without the options that are written and yet empty, such as fillers; nothing, if none are left.
+
+    An option that is left empty on purpose, beside others or in them, stays: ``(really|)`` is one that may be left out.
+    """
+    items: list[str | Choice] = []
+    for item in phrase.items:
+        if isinstance(item, str):
+            items.append(item)
+            continue
+        is_required = not any(map(_is_written_empty, item.options))
+        options = [kept for one in item.options for kept in _options_kept(one, is_empty, is_required=is_required)]
+        if not options:
+            return None
+        items.append(Choice(tuple(options)))
+    return Phrase(tuple(items))
+
+
+def _options_kept(option: Phrase, is_empty: Callable[[str], bool], *, is_required: bool) -> list[Phrase]:
+    inner = without_empty(option, is_empty)
+    if inner is None or not is_required or inner.count > MAX_CHOICE:
+        return [] if inner is None else [inner]
+    texts = list(dict.fromkeys(inner.wordings()))
+    full = [text for text in texts if not is_empty(text)]
+    return [inner] if len(full) == len(texts) else [Phrase((text,)) for text in full]
+
+
+def _is_written_empty(phrase: Phrase) -> bool:
+    """Say whether no wording of a phrase has a letter or digit."""
+    return not any(
+        any(map(_is_written_full, item.options)) if isinstance(item, Choice) else any(map(str.isalnum, item))
+        for item in phrase.items
+    )
+
+
+def _is_written_full(phrase: Phrase) -> bool:
+    return not _is_written_empty(phrase)
 
 
 def slots(phrase: Phrase) -> list[list[Part]]:

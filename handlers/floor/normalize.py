@@ -98,6 +98,7 @@ class Normalized:
         symbols: code points of letters, digits, ``SENTENCE_END`` and ``PARAGRAPH_END``.
         first, last: index in the text of the first and the last character that a symbol stands for.
         starts, ends: whether a word of the text starts or ends with it.
+        shared: whether it is the last letter of one word and the first one of the next, alike and so collapsed.
         has_ones: whether look-alikes were read that may be another letter (``Ones``).
     """
 
@@ -106,6 +107,7 @@ class Normalized:
     last: Indexes
     starts: Flags
     ends: Flags
+    shared: Flags
     has_ones: bool
 
     @property
@@ -120,8 +122,8 @@ class _Symbols:
     first: Indexes
     last: Indexes
 
-    def where(self, keep: Flags) -> _Symbols:
-        return _Symbols(self.codes[keep], self.first[keep], self.last[keep])
+    def at(self, places: Indexes) -> _Symbols:
+        return _Symbols(self.codes[places], self.first[places], self.last[places])
 
 
 class Normalizer:
@@ -165,17 +167,24 @@ class Normalizer:
         keep = codes != ord(" ")
         if self._fillers is not None:
             keep &= ~self._fillers.mark(codes)
-        kept, starts, ends = symbols.where(keep), starts[keep], ends[keep]
+        places = np.flatnonzero(keep)
+        kept, starts, ends = symbols.at(places), starts[places], ends[places]
         new = _is_new(kept.codes)
         begin = np.flatnonzero(new)
-        if not len(begin):
-            return Normalized(kept.codes, kept.first, kept.last, starts, ends, has_ones)
+        shared = np.zeros(len(begin), dtype=np.bool_)
+        if len(begin) < len(new):
+            repeated = np.flatnonzero(~new)
+            at = np.searchsorted(begin, repeated, side="right") - 1
+            shared[at[starts[repeated]]] = True
+            ends[begin[at[ends[repeated]]]] = True
+            starts[begin] |= shared
         return Normalized(
             kept.codes[begin],
             kept.first[begin],
-            np.maximum.reduceat(kept.last, begin),
-            np.logical_or.reduceat(starts, begin),
-            np.logical_or.reduceat(ends, begin),
+            _last_of(kept.last, begin),
+            starts[begin],
+            ends[begin],
+            shared,
             has_ones,
         )
 
@@ -200,18 +209,22 @@ class Fillers:
         self.__init__(*state)  # type: ignore[misc]
 
     def mark(self, codes: Codes) -> Flags:
-        """Return which of ``codes`` belong to a filler."""
-        spaced = np.where(codes < ord("0"), np.uint32(ord(" ")), codes)
+        """Return which of ``codes`` belong to a filler; none reaches across the end of a sentence."""
+        is_gap = codes < ord("0")
+        spaced = np.where(is_gap, np.uint32(ord(" ")), codes)
         hits = self._automaton.find_matches_as_indexes(f" {_string(spaced)} ", overlapping=True)
         change = np.zeros(len(codes) + 2, dtype=np.int64)
         if hits:
             found = np.asarray(hits, dtype=np.int64)
             is_word = found[:, 0] < len(self._words)
             # The string has one space more at its beginning; of a word, the spaces around it stay.
-            np.add.at(change, found[:, 1] - 1 + is_word, 1)
-            np.add.at(change, found[:, 2] - 1 - is_word, -1)
+            begins, stops = found[:, 1] - 1 + is_word, found[:, 2] - 1 - is_word
+            passed = np.concatenate(([0], np.cumsum(is_gap & (codes != ord(" ")))))
+            is_whole = passed[begins] == passed[stops]  # no sentence ends within it
+            np.add.at(change, begins[is_whole], 1)
+            np.add.at(change, stops[is_whole], -1)
         marked: Flags = np.cumsum(change)[: len(codes)] > 0
-        return marked & (codes >= ord("0"))
+        return marked & ~is_gap
 
 
 def mask_forms(word: str) -> list[str]:
@@ -294,7 +307,13 @@ def _collapse(symbols: _Symbols) -> _Symbols:
     begin = np.flatnonzero(_is_new(symbols.codes))
     if len(begin) == len(symbols.codes):
         return symbols
-    return _Symbols(symbols.codes[begin], symbols.first[begin], np.maximum.reduceat(symbols.last, begin))
+    return _Symbols(symbols.codes[begin], symbols.first[begin], _last_of(symbols.last, begin))
+
+
+def _last_of(last: Indexes, begin: Indexes) -> Indexes:
+    """Return the last entry of each run that starts at ``begin``; ``last`` never falls."""
+    ended: Indexes = last[np.append(begin[1:], len(last)) - 1] if len(begin) else last[:0]
+    return ended
 
 
 def _is_new(codes: Codes) -> Flags:
@@ -323,26 +342,30 @@ def _separate(symbols: _Symbols) -> _Symbols:
     gap = classes & (_LETTER | _DIGIT) == 0
     gap &= codes != ord(STAR)
     begin = gap & ~np.concatenate(([False], gap[:-1]))
-    runs = np.cumsum(begin)[gap] - 1
-    marks = np.full(int(begin.sum()), ord(" "), dtype=np.uint32)
-    marks[runs[_ends_sentence(codes, classes)[gap]]] = ord(SENTENCE_END)
-    lines = np.bincount(runs[codes[gap] == ord("\n")], minlength=len(marks))
+    gaps = np.flatnonzero(gap)
+    runs = np.cumsum(begin[gaps]) - 1
+    marks = np.full(int(runs[-1]) + 1 if len(runs) else 0, ord(" "), dtype=np.uint32)
+    marks[runs[_ends_sentence(codes, classes, gaps)]] = ord(SENTENCE_END)
+    between = codes[gaps]
+    lines = np.bincount(runs[between == ord("\n")], minlength=len(marks))
     marks[lines > 1] = ord(PARAGRAPH_END)
-    marks[runs[codes[gap] == ord("\f")]] = ord(PARAGRAPH_END)
-    kept = symbols.where(begin | ~gap)
-    kept.codes[begin[begin | ~gap]] = marks
+    marks[runs[between == ord("\f")]] = ord(PARAGRAPH_END)
+    places = np.flatnonzero(begin | ~gap)
+    kept = symbols.at(places)
+    kept.codes[begin[places]] = marks
     return kept
 
 
-def _ends_sentence(codes: Codes, classes: NDArray[np.uint8]) -> Flags:
-    """Return which marks end a sentence: before a space or the end; dots, where they are no ellipsis."""
-    following = np.concatenate((codes[1:], np.array([ord("\n")], dtype=np.uint32)))
-    followed = np.concatenate((classes[1:], np.array([_SPACE], dtype=np.uint8)))
-    preceding = np.concatenate((np.array([0], dtype=np.uint32), codes[:-1]))
+def _ends_sentence(codes: Codes, classes: NDArray[np.uint8], gaps: Indexes) -> Flags:
+    """Return which marks at ``gaps`` end a sentence: before a space or the end; dots, where they are no ellipsis."""
     dot = ord(".")
-    is_dot = (codes == dot) & (following != dot) & (preceding != dot) & (followed & _SPACE != 0)
-    is_mark = (classes & _END_MARK != 0) & (followed & (_SPACE | _OTHER_LETTER) != 0)
-    ended: Flags = is_dot | is_mark | (codes == ord(_STRONG))
+    mark, after, before = codes[gaps], np.minimum(gaps + 1, len(codes) - 1), np.maximum(gaps - 1, 0)
+    is_last, is_first = gaps == len(codes) - 1, gaps == 0
+    followed = np.where(is_last, np.uint8(_SPACE), classes[after])
+    is_alone = ((codes[after] != dot) | is_last) & ((codes[before] != dot) | is_first)
+    is_dot = (mark == dot) & is_alone & (followed & _SPACE != 0)
+    is_mark = (classes[gaps] & _END_MARK != 0) & (followed & (_SPACE | _OTHER_LETTER) != 0)
+    ended: Flags = is_dot | is_mark | (mark == ord(_STRONG))
     return ended
 
 

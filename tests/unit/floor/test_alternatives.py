@@ -6,7 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handlers.floor.alternatives import MAX_PART, InvalidAlternatives, join, parse, slots, wordings
+from handlers.floor.alternatives import (
+    MAX_PART,
+    InvalidAlternatives,
+    join,
+    parse,
+    required_options,
+    slots,
+    without_empty,
+    wordings,
+)
 
 
 @pytest.mark.parametrize(
@@ -72,3 +81,26 @@ def test_parts_are_few_wordings_and_end_with_a_word(phrase: str) -> None:
             for one, other in pairwise(parts):
                 assert all(text.endswith(" ") for text in one) or all(text.startswith(" ") for text in other)
                 assert min(len(text.replace(" ", "")) for text in (*one, *other)) >= 1
+
+
+@pytest.mark.parametrize(
+    ("phrase", "expected"),
+    [
+        ("no (well|today)", ["no today"]),
+        ("no (well|)", ["no well", "no "]),
+        ("no (well|,) more", ["no well more", "no , more"]),
+        ("no (well (so|)|today)", ["no well so", "no today"]),
+        ("no ((well|more) of|) it", ["no more of it", "no  it"]),
+        ("a (b|c)", ["a b", "a c"]),
+    ],
+)
+def test_options_that_are_nothing_but_fillers_can_be_left_out(phrase: str, expected: list[str]) -> None:
+    kept = without_empty(parse(phrase), lambda text: text.strip() == "well")
+
+    assert kept is not None
+    assert list(kept.wordings()) == expected
+
+
+def test_of_a_choice_of_fillers_alone_nothing_is_left() -> None:
+    assert without_empty(parse("no (well|well)"), lambda text: text == "well") is None
+    assert list(required_options(parse("no (well|today (a|)) (b|)"))) == ["well", "today a", "today "]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gc
+import pickle
 import sys
 import tracemalloc
 from itertools import pairwise
@@ -263,3 +264,54 @@ def test_the_floor_needs_nothing_but_the_core() -> None:
             if line.startswith("from handlers."):
                 assert line.split()[1].startswith(("handlers.core", "handlers.floor")), f"{path.name}: {line}"
     assert "onnxruntime" not in Path(sys.modules["handlers.floor.matcher"].__file__ or "").read_text(encoding="utf-8")
+
+
+def test_a_letter_that_two_words_share_makes_no_other_words_of_them() -> None:
+    floor = floor_of(entry("i self harm", "self_harm"), entry("my mind is at ease"))
+
+    assert found(floor, "i self harm") == ["i self harm"]
+    assert found(floor, "I s-self harm") == ["I s-self harm"]
+    assert found(floor, "is self harm the answer") == []
+    assert found(floor, "this is self-harm") == []
+    assert found(floor, "my mind is at tease") == []
+
+
+def test_parts_follow_one_another_at_a_shared_letter_only_where_two_words_share_it() -> None:
+    left = "|".join(f"some words {letter}" for letter in "abcdfghjkis")
+    floor = floor_of(entry(f"({left}) (self harming|other words|i do it)"))
+
+    assert found(floor, "some words i self harming") == ["some words i self harming"]
+    assert found(floor, "some words is self harming") == []
+    assert found(floor, "some words s self harming") == ["some words s self harming"]
+
+
+def test_of_two_beginnings_of_a_phrase_none_is_forgotten() -> None:
+    many = "|".join(f"word{letter} one" for letter in "abcdefgh")
+    floor = floor_of(entry(f"(so and |)({many}) (end it|stop it)"), guards={"before": ["because so and"]})
+
+    assert found(floor, "so and worda one end it") == ["so and worda one end it"]
+    assert found(floor, "because so and worda one end it") == ["so and worda one end it"]
+
+
+def test_a_guard_in_the_sentence_may_share_a_letter_with_the_statement() -> None:
+    floor = floor_of(entry("i want to die"), guards={"sentence": ["every song", "so i"]})
+
+    assert found(floor, "I want to die every song says") == []
+    assert found(floor, "I want to die everywhere") == ["I want to die"]
+
+
+def test_fillers_are_no_options_of_a_guard() -> None:
+    floor = floor_of(
+        entry("i want to die"), guards={"before": ["she (really|thinks)", "he (really|)"]}, fillers=["really"]
+    )
+
+    assert found(floor, "she thinks I want to die") == []
+    assert found(floor, "with her she I want to die") == ["I want to die"]
+    assert found(floor, "he I want to die") == []
+
+
+def test_a_compiled_index_finds_the_same() -> None:
+    again = pickle.loads(pickle.dumps(SMALL))
+    text = "I am about to take my life. kms. I don't think I want to die. I wish, I want to die."
+
+    assert again.find(text) == SMALL.find(text)

@@ -121,3 +121,25 @@ def test_paragraphs_are_read_as_if_alone(one: str, other: str) -> None:
     joined = lines(f"a{one}a\n\na{other}a")
 
     assert joined == f"{lines(f'a{one}a')}\f{lines(f'a{other}a')}"
+
+
+def test_a_filler_does_not_reach_across_the_end_of_a_sentence_or_paragraph() -> None:
+    normalizer = Normalizer(Fillers(["at times", "realy"], ["真的"]))
+
+    assert normalizer.normalize("at times I am really tired").string == "iamtired"
+    assert normalizer.normalize("look at. times").string.strip("\n") == "lokat\ntimes"
+    assert normalizer.normalize("look at\n\ntimes").string == "lokat\ftimes"
+    assert normalizer.normalize("Really. I am").string.strip("\n") == "\niam".strip("\n")
+    assert normalizer.normalize("真。的").string == "真\n的"
+
+
+def test_a_letter_that_two_words_share_is_known() -> None:
+    def shared(text: str) -> list[int]:
+        return PLAIN.normalize(text).shared.nonzero()[0].tolist()
+
+    assert shared("is self") == [1]
+    assert shared("i i want") == [0]
+    assert shared("soo off") == [1]
+    assert shared("hello too, all of us") == []
+    assert shared("a.a") == [0]
+    assert shared("a. a") == []

@@ -47,6 +47,12 @@ def load(payload: str, where: str = "en.yaml") -> Floor:
             15,
             'the counter-example "I hate this" is taken for a statement (wish)',
         ),
+        (
+            HEAD + GOOD + "  - {phrase: end (really|all) it, kind: wish, source: a}\n",
+            10,
+            '"really" is a filler, and too',
+        ),
+        (HEAD + "guards:\n  before:\n    - no (really|really)\n" + GOOD, 7, "holds nothing but fillers"),
         (HEAD.replace("en", "xx", 1) + GOOD, 1, "language"),
         (HEAD.replace("both", "some") + GOOD, 2, "boundaries"),
         (HEAD.replace("really", "'!'") + GOOD, 6, "holds no word"),
@@ -69,6 +75,13 @@ def test_what_is_wrong_is_refused_with_its_line(payload: str, line: int, reason:
 
 def test_a_good_file_loads() -> None:
     assert load(HEAD + GOOD).find("I want to die")
+
+
+@pytest.mark.parametrize(
+    "phrase", ["i (really|) want to go", "end it (really|all of it) for good", "(really|!) end it"]
+)
+def test_a_filler_may_be_an_option_where_it_changes_little(phrase: str) -> None:
+    assert load(HEAD + GOOD + f"  - {{phrase: '{phrase}', kind: wish, source: author}}\n").find("I want to die")
 
 
 def test_a_file_must_be_named_for_its_language(tmp_path: Path) -> None:
