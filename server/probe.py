@@ -85,10 +85,9 @@ def ask_worker(authority: str, model: str, timeout: float) -> tuple[str, ...] | 
 
 
 def _parse_notes(body: bytes) -> tuple[str, ...]:
-    """Return ``policy_notes`` of the worker's own description, which TorchServe hands on as a string of JSON."""
+    """Return ``policy_notes`` of the worker's own description."""
     try:
-        described = json.loads(json.loads(body)[0]["customizedMetadata"])
-        return tuple(str(note) for note in described["policy_notes"])
+        return tuple(str(note) for note in json.loads(body)[0]["customizedMetadata"]["policy_notes"])
     except (ValueError, LookupError, TypeError):
         return ()
 

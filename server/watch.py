@@ -54,7 +54,7 @@ class Watch:
         self._console = console
         self._judge = Judge(limits)
         self._question: _Question | None = None
-        self._heard = time.monotonic()
+        self._heard = time.monotonic() - _ASK_SECONDS  # what it says of the policy is wanted at once
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
         self._verdict = Verdict(Status.READY)

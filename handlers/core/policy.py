@@ -177,7 +177,6 @@ def trace(case: Case, policy: Policy, guidance: Guidance) -> Trace:
         Fired(rule.id, why) for rule in LINE_RULES if lines and (why := rule.check(case, lines)) is not None
     )
     actions = _actions(names, gates, situation, findings, guidance.catalogue)
-    reasons = ("third_party_guidance",) if reading.is_about_other else _in_order([*findings, *uncertainty, *flags])
     decision = Decision(
         id=case.id,
         tier=tier,
@@ -188,7 +187,7 @@ def trace(case: Case, policy: Policy, guidance: Guidance) -> Trace:
         flags=flagged,
         active=_active_next(reading),
         care_until=_care_until(reading, flagged),
-        because=guidance.sentences.of(reasons, _language(case)) if _is_anything_shown(actions) else (),
+        because=_because(situation, actions, [*findings], [*uncertainty, *flags], guidance.sentences),
     )
     tier_before = highest([finding.uncapped for finding in findings])
     return Trace(
@@ -291,6 +290,28 @@ def _lines(situation: Situation, guidance: Guidance) -> tuple[ShownLine, ...]:
         situation.reading.policy.actions.show_crisis_lines.max_age_days,
         crisis=RANK[situation.tier] >= RANK["crisis"],
     )
+
+
+def _because(
+    situation: Situation,
+    actions: Sequence[ActionDecision],
+    findings: Sequence[Finding],
+    others: Sequence[Fired],
+    sentences: Sentences,
+) -> tuple[Sentence, ...]:
+    """Return why something is shown: what is not known is a reason only where no finding is one for crisis lines.
+
+    Of a text about somebody else the writer is told that, and nothing of what it was found to say.
+    """
+    if not _is_anything_shown(actions):
+        return ()
+    if situation.reading.is_about_other:
+        rules: tuple[str, ...] = ("third_party_guidance",)
+    elif RANK[situation.tier] >= RANK["professional"]:
+        rules = _in_order(findings)
+    else:
+        rules = _in_order([*findings, *others])
+    return sentences.of(rules, _language(situation.reading.case))
 
 
 _SHOWN: Final = ("show_crisis_lines", "offer_self_help", "help_link")

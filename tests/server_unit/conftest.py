@@ -6,7 +6,7 @@ import json
 import threading
 import zipfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import zip_longest
 from pathlib import Path
@@ -86,6 +86,8 @@ class FakeTorchServe:
     prediction: str = '{"labels": []}'
     pids: tuple[int, ...] = ()
     questions: int = 0
+    described: dict[str, Any] = field(default_factory=dict)
+    """What the worker says of itself, where it is asked."""
 
     def description(self) -> list[dict[str, Any]]:
         return [
@@ -96,6 +98,7 @@ class FakeTorchServe:
                 "minWorkers": 1,
                 "maxBatchDelay": 20,
                 "jobQueueStatus": {"pendingRequests": self.pending},
+                **self.described,
             }
         ]
 

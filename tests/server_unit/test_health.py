@@ -182,6 +182,8 @@ def test_probes_get_status_and_reason(endpoint: Endpoint, scene: _Scene) -> None
     ready = _get(endpoint, "/readyz?from=probe")
     assert (ready.status_code, ready.json()) == (200, {"status": "ready", "reason": ""})
     assert _get(endpoint, "/livez").json()["status"] == "alive"
+    scene.board.note(("policy_expired: valid until 2029-12-31",))
+    assert _get(endpoint, "/readyz").json()["details"] == ["policy_expired: valid until 2029-12-31"]
 
 
 def test_head_is_answered_without_a_body(endpoint: Endpoint, scene: _Scene) -> None:

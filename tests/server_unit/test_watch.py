@@ -62,6 +62,15 @@ def test_a_worker_with_nothing_to_do_is_asked_to_describe_itself(board: Board, f
     assert board.ready().good
 
 
+def test_what_the_worker_says_of_the_policy_is_shown_beside_readiness(board: Board, fake: FakeTorchServe) -> None:
+    fake.described = {"customizedMetadata": {"policy_notes": ["policy_expired: valid until 2029-12-31"]}}
+    _until(lambda: board.ready().details == ("policy_expired: valid until 2029-12-31",))
+    assert board.ready().good
+
+    fake.described = {"customizedMetadata": "nothing of the kind"}
+    _until(lambda: board.ready().details == ())
+
+
 def test_a_worker_with_something_to_do_is_left_alone(board: Board, fake: FakeTorchServe, run_dir: RunDir) -> None:
     with Gate(run_dir.path).busy():
         _until(lambda: _looks_do_not_ask(fake))
