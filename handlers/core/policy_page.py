@@ -82,7 +82,7 @@ _TIER_WORDS: Final[dict[Tier, str]] = {
 }
 UNSIGNED: Final = (
     "Without a signature a reader of suicidal ideation reaches crisis at most: it shows lines, asks for a human review "
-    "and may notify a therapist, but no score of its makes an alert of the contact, not even as a proposal.",
+    "and may notify a therapist, but none of its scores makes an alert of the contact, not even as a proposal.",
     "A signature holds for one bundle, by the fingerprint of its calibration. Served with another one, the reader is "
     "read as if it were not signed, and every answer and the readiness of the service say so.",
     "A policy that was changed after it was signed does not load: it has to be read and signed again.",
@@ -387,7 +387,8 @@ def _examples(policy: Policy, guidance: Guidance, today: date) -> str:
     return _section(
         "Worked examples",
         "<p>Decided by this very policy: an adult who writes in English about themselves, in Great Britain at two in "
-        "the afternoon, with every consent, a contact that is safe, and every other score at zero.</p>"
+        "the afternoon, with every consent and a contact that is safe. Labels that mean the same agree, and every "
+        "other score is zero.</p>"
         + _table(["The entry", "Tier", "What follows"], rows),
     )
 
@@ -422,7 +423,10 @@ def _example(policy: Policy, today: date, scores: dict[str, float], statement: S
         contact_unsafe=False,
     )
     consent = Consent.model_validate(dict.fromkeys(SCOPES, True))
-    signals: dict[str, float | None] = {**dict.fromkeys(policy.labels, 0.0), **scores}
+    meant = {policy.labels[name].means or name: score for name, score in scores.items()}
+    signals: dict[str, float | None] = {
+        name: meant.get(label.means or name, 0.0) for name, label in policy.labels.items()
+    }
     return Case(entry_id="example", signals=signals, statement=statement, consent=consent, context=context)
 
 
