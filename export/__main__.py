@@ -181,6 +181,7 @@ MOUNTED = {
     "policy": "escalation policy in the place of the one in the archive",
     "crisis_lines": "crisis-line directory in the place of the one in the archive",
     "self_help": "self-help catalogue in the place of the one in the archive",
+    "sentences": "sentences that tell the person why something is shown, in the place of those in the archive",
     "phrases": "folder of the floor's phrase files in the place of those in the archive",
     "records": "file that decision records are appended to, NAME.jsonl; none are kept without it",
 }

@@ -154,6 +154,7 @@ class Escalation:
         return loaded.calibrated(self._thresholds, where)
 
     def _report_change(self, change: PolicyChange) -> None:
+        self._told_on = None  # of the new policy nothing has been said yet
         self._sink(PolicyChanged(change.outcome, change.sha256 or "", change.message))
 
     def _case(self, answered: Answered, loaded: LoadedPolicy) -> Case:
@@ -189,6 +190,7 @@ class Escalation:
         request, model = answered.received.request, answered.model
         pseudonyms = self._keys.pseudonyms(request.subject_id, request.entry_id)
         decision = traced.decision
+        consent = {scope: scope_state(traced.reading, scope) for scope in SCOPES}
         return DecisionFacts.model_validate(
             {
                 "decision_id": decision_id,
@@ -203,8 +205,8 @@ class Escalation:
                 "language": case.context.language,
                 "country": case.context.country,
                 "age_band": case.context.age_band,
-                "history": {"n": len(case.context.history)},
-                "consent": {scope: scope_state(traced.reading, scope) for scope in SCOPES},
+                "history": {"n": len(case.context.history) if consent["use_history"] == "live" else 0},
+                "consent": consent,
                 "rules_fired": decision.rules_fired,
                 "tier_before": traced.tier_before,
                 "tier": decision.tier,

@@ -31,6 +31,7 @@ _LONGEST_PAUSE: Final = 2.0
 _DESCRIBE_SECONDS: Final = 2.0
 _ASK_SECONDS: Final = 10.0
 _ANSWER_SECONDS: Final = 600.0
+_NOTE_SECONDS: Final = 30.0
 
 
 class Watch:
@@ -54,7 +55,9 @@ class Watch:
         self._console = console
         self._judge = Judge(limits)
         self._question: _Question | None = None
-        self._heard = time.monotonic() - _ASK_SECONDS  # what it says of the policy is wanted at once
+        self._heard = time.monotonic()
+        self._note: _Question | None = None
+        self._noted = self._heard - _NOTE_SECONDS
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
         self._verdict = Verdict(Status.READY)
@@ -102,6 +105,8 @@ class Watch:
         workers = [pid for pid in description.pids if _status(pid) not in _GONE]
         busy = is_busy(self._busy_lock) or description.pending > 0
         self._ask_if_idle(busy or not description.is_ready)
+        if description.is_ready:
+            self._ask_of_the_policy()
         asked = self._question is not None and not self._question.answered
         return Look(
             time.monotonic(),
@@ -123,12 +128,20 @@ class Watch:
 
     def _ask_if_idle(self, otherwise_occupied: bool) -> None:
         now = time.monotonic()
-        if self._question is not None and self._question.notes is not None:
-            self._board.note(self._question.notes)
         if otherwise_occupied or (self._question is not None and self._question.answered):
             self._question, self._heard = None, now
         elif self._question is None and now - self._heard >= _ASK_SECONDS:
             self._question = _Question(self._management, self._model)
+
+
+    def _ask_of_the_policy(self) -> None:
+        """Let a worker say once in a while what an operator should know of the policy, however busy it is."""
+        now = time.monotonic()
+        if self._note is not None and self._note.answered:
+            self._board.note(self._note.notes or ())
+            self._note, self._noted = None, now
+        elif self._note is None and now - self._noted >= _NOTE_SECONDS:
+            self._note = _Question(self._management, self._model)
 
 
 class _Question:

@@ -43,7 +43,7 @@ PRINCIPLES: Final = (
     "Nobody is told anything without live consent to that very thing. Showing crisis lines tells nobody anything, so "
     "it needs no consent.",
     "One acute entry is enough: it is never averaged away, neither by other labels nor by other days.",
-    "The text itself is never read by these rules and cannot give them an instruction; they are told whether reviewed "
+    "The text itself is never read by these rules and cannot give them an instruction; they are told whether "
     "phrases found an explicit statement in it, and of what kind. No notice carries the text, a score or a label.",
     "The software never diagnoses and never calls the police.",
     "Phone numbers come from the directory below and from nowhere else, shown exactly as they stand there.",
@@ -85,11 +85,12 @@ UNSIGNED: Final = (
     "and may notify a therapist, but none of its scores makes an alert of the contact, not even as a proposal.",
     "A signature holds for one bundle, by the fingerprint of its calibration. Served with another one, the reader is "
     "read as if it were not signed, and every answer and the readiness of the service say so.",
-    "A policy that was changed after it was signed does not load: it has to be read and signed again.",
+    "The sign command writes down what was read: a policy that was changed after it does not load, and has to be read "
+    "and signed again.",
 )
 
 FLOOR: Final = (
-    "Before and beside the models, reviewed phrases in thirteen languages are looked for in every text: that the "
+    "Before and beside the models, phrases in thirteen languages are looked for in every text: that the "
     "writer wishes to die, means or has tried to end their life, or hurts themselves. Where one is found the tier is "
     "crisis at least, whatever the scores say, and also where there are none.",
     "The phrases alone tell nobody anything: a model has to call for the notice as well, or a human reviewer confirm "
@@ -388,8 +389,7 @@ def _examples(policy: Policy, guidance: Guidance, today: date) -> str:
         "Worked examples",
         "<p>Decided by this very policy: an adult who writes in English about themselves, in Great Britain at two in "
         "the afternoon, with every consent and a contact that is safe. Labels that mean the same agree, and every "
-        "other score is zero.</p>"
-        + _table(["The entry", "Tier", "What follows"], rows),
+        "other score is zero.</p>" + _table(["The entry", "Tier", "What follows"], rows),
     )
 
 

@@ -405,7 +405,7 @@ def unsigned_reader(reading: Reading) -> str | None:
 FLAG_RULES: Final[tuple[Rule[FlagCheck], ...]] = (
     Rule(
         "explicit_statement",
-        "The text states it in so many words: found by reviewed phrases, whatever the models read.",
+        "The text states it in so many words: found by phrases, whatever the models read.",
         explicit_statement,
     ),
     Rule(

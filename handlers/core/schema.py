@@ -418,7 +418,7 @@ def parse_request(body: object) -> Received:
                 error, fields = error or _error_of(detail), repaired
             elif detail["type"] != "extra_forbidden" and _is_side_field(_place(detail)):
                 path = _path_of(_place(detail))
-                unread.setdefault(path, UnreadField(field=path, message=message_of(detail)))
+                unread.setdefault(path, UnreadField(field=path, message=_message_within(path, detail)))
             else:
                 error = error or _error_of(detail)
         fields = _without(fields, {_place(detail) for detail in details})
@@ -594,6 +594,12 @@ def _error_of(detail: ErrorDetails) -> LanternError:
 def message_of(detail: ErrorDetails) -> str:
     """Return what pydantic complains of, in words about JSON."""
     return _MESSAGES.get(detail["type"], detail["msg"].removeprefix("Value error, "))
+
+
+def _message_within(path: str, detail: ErrorDetails) -> str:
+    """Return the message, with the field inside of ``path`` that it is about, if it is about one."""
+    inner = field_path(detail).removeprefix(path).removeprefix(".")
+    return f"{inner}: {message_of(detail)}" if inner else message_of(detail)
 
 
 def field_path(detail: ErrorDetails) -> str:

@@ -70,7 +70,8 @@ def test_smoke_entry_with_another_label_is_refused(live: Live, packed: Packed, t
 
 def test_a_policy_with_a_wrong_threshold_is_refused_with_its_key(packed: Packed, tmp_path: Path) -> None:
     def raise_off(content: bytes) -> bytes:
-        right, wrong = (f"depressed: {{ kind: risk, means: depression, on: 0.70, off: {off}".encode() for off in ("0.55", "0.75"))
+        start = "depressed: { kind: risk, means: depression, on: 0.70, off: "
+        right, wrong = (f"{start}{off}".encode() for off in ("0.55", "0.75"))
         assert right in content
         return content.replace(right, wrong)
 

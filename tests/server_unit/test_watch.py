@@ -46,6 +46,7 @@ def board(
     """The board of a watch that looks all the time and asks at once, and gives a hang a moment."""
     monkeypatch.setattr(watch, "_LOOK_SECONDS", 0.01)
     monkeypatch.setattr(watch, "_ASK_SECONDS", 0.0)
+    monkeypatch.setattr(watch, "_NOTE_SECONDS", 0.5)
     run_dir.path.mkdir()
     run_dir.prepare()
     fake.pids = (process.pid,)
@@ -69,6 +70,14 @@ def test_what_the_worker_says_of_the_policy_is_shown_beside_readiness(board: Boa
 
     fake.described = {"customizedMetadata": "nothing of the kind"}
     _until(lambda: board.ready().details == ())
+
+
+def test_a_worker_that_is_always_busy_is_asked_of_the_policy_too(
+    board: Board, fake: FakeTorchServe, run_dir: RunDir
+) -> None:
+    fake.described = {"customizedMetadata": {"policy_notes": ["unsigned_reader: conditions"]}}
+    with Gate(run_dir.path).busy():
+        _until(lambda: board.ready().details == ("unsigned_reader: conditions",))
 
 
 def test_a_worker_with_something_to_do_is_left_alone(board: Board, fake: FakeTorchServe, run_dir: RunDir) -> None:
