@@ -16,6 +16,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
+from functools import cached_property
 from importlib import resources
 from itertools import groupby
 from typing import Annotated, Final, Literal, Self
@@ -209,6 +210,14 @@ class Directory(_Frozen):
                 raise ValueError(f"territories: {territory}: {country} has no number under emergency")
         return self
 
+    @cached_property
+    def _of_countries(self) -> dict[str | None, tuple[Line, ...]]:
+        """The lines of each country, and under ``None`` the international entries."""
+        lines: dict[str | None, list[Line]] = {}
+        for line in self.lines:
+            lines.setdefault(line.country, []).append(line)
+        return {country: tuple(found) for country, found in lines.items()}
+
     def country_of(self, code: str) -> str:
         """Return the country whose numbers are dialled from ``code``: itself, unless it is under ``territories``."""
         return self.territories.get(code, code)
@@ -244,9 +253,8 @@ class Directory(_Frozen):
         """
         place = None if country is None else self.country_of(country)
         spoken = language_of(language)
-        international = [line for line in self.lines if line.country is None and _is_for(line, audience)]
-        national = [line for line in self.lines if line.country is not None and line.country == place]
-        own = [line for line in national if _is_for(line, audience)]
+        international = [line for line in self._of_countries[None] if _is_for(line, audience)]
+        own = [line for line in self._of_countries.get(place, ()) if _is_for(line, audience)] if place else []
         for_all = any(line.audience == "all" and line.region is None for line in own)
         foreign = spoken is not None and all(spoken not in line.languages for line in own)
 

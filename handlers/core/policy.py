@@ -197,11 +197,14 @@ def trace(case: Case, policy: Policy, guidance: Guidance) -> Trace:
 
 def _settle(situation: Situation, names: tuple[Action, ...]) -> tuple[tuple[Action, ...], tuple[Fired, ...]]:
     """Return the actions and what the gates say of them. What waits for a human reviewer has one asked."""
-    told = [fired for name in names if name in THIRD_PARTY and (fired := _first_gate(situation, name)) is not None]
-    if any(fired.outcome is not None and fired.outcome.waits_for_human for fired in told):
+    told = {name: _first_gate(situation, name) for name in names if name in THIRD_PARTY}
+    if any(
+        fired is not None and fired.outcome is not None and fired.outcome.waits_for_human for fired in told.values()
+    ):
         names = tuple(name for name in ACTIONS if name in (*names, "request_human_review"))
         situation = replace(situation, for_reviewer=True)
-    return names, tuple(fired for name in names if (fired := _first_gate(situation, name)) is not None)
+    gates = (told[name] if name in told else _first_gate(situation, name) for name in names)
+    return names, tuple(fired for fired in gates if fired is not None)
 
 
 def _uncertainty(reading: Reading, tier: Tier) -> tuple[Fired, ...]:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
-from typing import TypeVar
 
 from handlers.core.policy_consent import scope_state
 from handlers.core.policy_reading import MAX_CLOCK_SKEW, Finding, Reading, highest, lower
 
-Days = dict[str | None, set[date]]
-"""The days of each entry, by its id, on which a meaning reaches ``off``."""
+Dated = tuple[str | None, date]
+"""An entry, by its id, and a day on which it was written."""
 
 
 def cumulative(reading: Reading) -> Iterator[Finding]:
@@ -29,10 +29,13 @@ def cumulative(reading: Reading) -> Iterator[Finding]:
         return
     rule = reading.policy.cumulative
     past = _past(reading, reading.now)
-    own = _reached_meanings(reading, reading.scores)
+    own = set() if reading.is_about_other else set(_meanings_of(reading, reading.scores))
+    today = reading.now.date()
     for meaning, names in reading.meanings.items():
-        is_own = meaning in own and not reading.is_about_other
-        count = _count(reading, past.to_help.get(meaning, {}), reading.now, is_own)
+        dated = past.to_help.get(meaning, [])
+        if len(dated) + (meaning in own) < rule.entries:
+            continue
+        count = count_on_different_days([*dated, (reading.case.entry_id, today)] if meaning in own else dated)
         if count >= rule.entries:
             yield Finding(
                 "cumulative",
@@ -41,26 +44,29 @@ def cumulative(reading: Reading) -> Iterator[Finding]:
                 labels=tuple(names),
                 why=f"{meaning} >= off in {count} entries >= {rule.entries} on different days within {rule.days} days",
                 basis="history",
-                may_disclose=is_own and _may_be_told(reading, past.to_tell.get(meaning, {})),
+                may_disclose=meaning in own and _may_be_told(reading, past.to_tell.get(meaning, [])),
             )
 
 
-def _may_be_told(reading: Reading, days: Days) -> bool:
-    """Say whether entries that are said to be about the writer are enough, by either clock, with the current one.
+def _may_be_told(reading: Reading, dated: list[Dated]) -> bool:
+    """Say whether entries that are said to be about the writer are enough, with the current one, by either clock.
 
     Without an id the current entry may be one of those that were counted already.
     """
-    is_own = reading.case.entry_id is not None
-    enough = reading.policy.cumulative.entries
-    return all(_count(reading, days, clock, is_own) >= enough for clock in reading.clocks)
+    own, enough = reading.case.entry_id, reading.policy.cumulative.entries
+    if own is None:
+        return count_on_different_days(dated) >= enough
+    zone = None if reading.now is None else reading.now.tzinfo
+    days = {clock.astimezone(zone).date() for clock in reading.clocks}
+    return all(count_on_different_days([*dated, (own, day)]) >= enough for day in days)
 
 
 @dataclass(frozen=True, slots=True)
 class _Past:
-    """The days of earlier entries by meaning: of those that may call for help, and of those that may be told."""
+    """Earlier entries by meaning: those that may call for help, and those that may be told."""
 
-    to_help: dict[str, Days] = field(default_factory=dict)
-    to_tell: dict[str, Days] = field(default_factory=dict)
+    to_help: dict[str, list[Dated]] = field(default_factory=lambda: defaultdict(list))
+    to_tell: dict[str, list[Dated]] = field(default_factory=lambda: defaultdict(list))
 
 
 def _past(reading: Reading, now: datetime) -> _Past:
@@ -70,24 +76,29 @@ def _past(reading: Reading, now: datetime) -> _Past:
     spans = [recent_span(reading, clock) for clock in reading.clocks]
     first_of_all, last_of_all = max(span[0] for span in spans), min(span[1] for span in spans)
     for entry in reading.case.context.history:
-        if entry.subject != "other" and first <= entry.at <= last:
-            day = entry.at.astimezone(now.tzinfo).date()
-            is_told = entry.subject == "self" and first_of_all <= entry.at <= last_of_all
-            for meaning in _reached_meanings(reading, entry.scores):
-                past.to_help.setdefault(meaning, {}).setdefault(entry.entry_id, set()).add(day)
-                if is_told:
-                    past.to_tell.setdefault(meaning, {}).setdefault(entry.entry_id, set()).add(day)
+        at, subject = entry.at, entry.subject
+        is_recent_for_all = first_of_all <= at <= last_of_all
+        if subject == "other" or not (is_recent_for_all or first <= at <= last):
+            continue
+        if reached := _meanings_of(reading, entry.scores):
+            dated = entry.entry_id, at.astimezone(now.tzinfo).date()
+            for meaning in reached:
+                past.to_help[meaning].append(dated)
+                if is_recent_for_all and subject == "self":
+                    past.to_tell[meaning].append(dated)
     return past
 
 
-def _reached_meanings(reading: Reading, scores: Mapping[str, float]) -> list[str]:
-    return [reading.labels[name].means or name for name in reached_labels(reading, scores)]
+def _meanings_of(reading: Reading, scores: Mapping[str, float]) -> list[str]:
+    """Return the meanings that reach ``off``; one that several labels have may be there more than once."""
+    offs = reading.offs
+    return [offs[name][1] for name, score in scores.items() if name in offs and score >= offs[name][0]]
 
 
 def reached_labels(reading: Reading, scores: Mapping[str, float]) -> list[str]:
     """Return the labels that an entry counts for: those that are read, are not neutral, and reach ``off``."""
     offs = reading.offs
-    return [name for name, score in scores.items() if name in offs and score >= offs[name]]
+    return [name for name, score in scores.items() if name in offs and score >= offs[name][0]]
 
 
 def recent_span(reading: Reading, clock: datetime) -> tuple[datetime, datetime]:
@@ -95,28 +106,20 @@ def recent_span(reading: Reading, clock: datetime) -> tuple[datetime, datetime]:
     return clock - timedelta(days=reading.policy.cumulative.days), clock + MAX_CLOCK_SKEW
 
 
-def _count(reading: Reading, days: Days, clock: datetime, is_own: bool) -> int:
-    """Count entries on different days, with the current one where ``is_own``: of the day at ``clock``."""
-    if not is_own:
-        return count_on_different_days(days)
-    zone = None if reading.now is None else reading.now.tzinfo
-    own = reading.case.entry_id
-    return count_on_different_days({**days, own: {*days.get(own, ()), clock.astimezone(zone).date()}})
-
-
-Entry = TypeVar("Entry")
-
-
-def count_on_different_days(days: Mapping[Entry, Collection[date]]) -> int:
+def count_on_different_days(dated: Iterable[tuple[Hashable, date]]) -> int:
     """Return how many entries can be given a day each, of their own days and no day twice.
 
     A maximum matching of entries and days (Kuhn, 1955): a further record of an entry can so never lower the count.
     """
-    if sum(map(len, days.values())) == len(days):  # a day each, as it nearly always is
-        return len(set().union(*days.values()))
-    taken: dict[date, Entry] = {}
+    pairs = set(dated)
+    if len({entry for entry, _ in pairs}) == len(pairs):  # a day each, as it nearly always is
+        return len({day for _, day in pairs})
+    days: dict[Hashable, list[date]] = defaultdict(list)
+    for entry, day in pairs:
+        days[entry].append(day)
+    taken: dict[date, Hashable] = {}
 
-    def find(entry: Entry, tried: set[date]) -> bool:
+    def find(entry: Hashable, tried: set[date]) -> bool:
         for day in days[entry]:
             if day not in tried:
                 tried.add(day)
@@ -125,4 +128,4 @@ def count_on_different_days(days: Mapping[Entry, Collection[date]]) -> int:
                     return True
         return False
 
-    return sum(find(entry, set()) for entry in days)
+    return sum(find(entry, set()) for entry in list(days))

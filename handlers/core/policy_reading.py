@@ -63,7 +63,7 @@ class Reading:
         caps: highest tier that each label's reader may reach.
         clocks: the time of the decision as the caller and as the host give it, where they do; the earlier one first.
         meanings: the labels that are not neutral by what they mean, in the order of the policy.
-        offs: ``off`` of the labels that are not neutral.
+        offs: ``off`` and the meaning of every label that is not neutral.
     """
 
     case: Case
@@ -74,7 +74,7 @@ class Reading:
     caps: dict[str, Tier]
     clocks: tuple[datetime, ...]
     meanings: dict[str, list[str]]
-    offs: dict[str, float]
+    offs: dict[str, tuple[float, str]]
 
     @property
     def now(self) -> datetime | None:
@@ -206,7 +206,7 @@ def read(case: Case, policy: Policy) -> Reading:
         for name, label in labels.items()
         if label.kind != "neutral" and is_active(label, scores.get(name), name in before)
     )
-    offs = {name: label.off for name, label in labels.items() if label.kind != "neutral"}
+    offs = {name: (label.off, label.means or name) for name, label in labels.items() if label.kind != "neutral"}
     return Reading(case, policy, labels, scores, active, caps, _clocks(case.context), _meanings(labels), offs)
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from datetime import date, datetime, time
-from itertools import islice, zip_longest
+from functools import cached_property
+from itertools import chain, islice, zip_longest
 from typing import Annotated, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -128,6 +129,34 @@ class Catalogue(_Frozen):
         """Return every label that an item is for, sorted."""
         return tuple(sorted({label for item in self.items for label in item.labels}))
 
+    @cached_property
+    def _conditional(self) -> tuple[SelfHelpItem, ...]:
+        """The items that are not for everybody at any time."""
+        return tuple(item for item in self.items if item.not_for or item.when or item.age != "all")
+
+    @cached_property
+    def _shelves(self) -> dict[tuple[str, str], tuple[SelfHelpItem, ...]]:
+        """The items of each language and label, in the order of the file."""
+        shelves: dict[tuple[str, str], list[SelfHelpItem]] = {}
+        for item in self.items:
+            for label in item.labels:
+                shelves.setdefault((item.language, label), []).append(item)
+        return {place: tuple(items) for place, items in shelves.items()}
+
+    def _queues(
+        self, labels: Sequence[str], language: str, age_band: AgeBand | None, unfit: Collection[str]
+    ) -> list[list[SelfHelpItem]]:
+        """Return for each label that has any its items in ``language`` and then those in English."""
+        queues = []
+        for label in dict.fromkeys(labels):
+            queue: list[SelfHelpItem] = []
+            for one in dict.fromkeys((language, FALLBACK_LANGUAGE)):
+                shelf = [item for item in self._shelves.get((one, label), ()) if item.id not in unfit]
+                queue += sorted(shelf, key=lambda item: item.age != "minor") if age_band == "minor" else shelf
+            if queue:
+                queues.append(queue)
+        return queues
+
     def pick(
         self,
         labels: Sequence[str],
@@ -159,26 +188,19 @@ class Catalogue(_Frozen):
             offered: ids offered before, most recent first; repeated and unknown ones are passed over.
         """
         language = language_of(locale) or FALLBACK_LANGUAGE
-        fitting = [item for item in self.items if _fits(item, avoid, age_band, lines_shown, at)]
-        if age_band == "minor":
-            fitting.sort(key=lambda item: item.age != "minor")
-        queues = _queues(fitting, labels, language) or _queues(fitting, self.labels(), language)
+
+        unfit = {item.id for item in self._conditional if not _fits(item, avoid, age_band, lines_shown, at)}
+        queues = self._queues(labels, language, age_band, unfit)
+        queues = queues or self._queues(self.labels(), language, age_band, unfit)
         chosen: dict[str, SelfHelpItem] = {}
-        for turn in zip_longest(*queues):
-            for item in filter(None, turn):
-                chosen.setdefault(item.id, item)
+        for item in filter(None, chain.from_iterable(zip_longest(*queues))):
+            chosen.setdefault(item.id, item)
+            if not offered and len(chosen) == count:
+                return tuple(chosen.values())
         ages = {name: age for age, name in reversed(list(enumerate(offered)))}
         never = len(offered)
         rotated = sorted(chosen.values(), key=lambda item: ages.get(item.id, never), reverse=True)
         return tuple(islice(rotated, count))
-
-
-def _queues(items: Sequence[SelfHelpItem], labels: Sequence[str], language: str) -> list[list[SelfHelpItem]]:
-    """Return for each label that has any its items in ``language`` and then those in English."""
-    languages = dict.fromkeys((language, FALLBACK_LANGUAGE))
-    readable = [item for one in languages for item in items if item.language == one]
-    queues = ([item for item in readable if label in item.labels] for label in dict.fromkeys(labels))
-    return [queue for queue in queues if queue]
 
 
 def _fits(
