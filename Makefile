@@ -167,16 +167,17 @@ test: $(VENV)/.dev ## all tests, the real server included
 
 # In a copy, because mutmut edits files in place; a surviving mutant is a failure.
 MUTATED := .lantern/mutation
-mutation: $(VENV)/.dev ## mutation tests of the consent and confirmation rules (minutes; not part of make test)
+mutation: $(VENV)/.dev ## mutation tests of the policy's rules (an hour; not part of make test)
 	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements/mutation.txt
 	rm -rf $(MUTATED) && mkdir -p $(MUTATED) && cp -r $(PACKAGES) tests pyproject.toml $(MUTATED)
-	cd $(MUTATED) && $(MUTMUT) run --no-progress --paths-to-mutate handlers/core/policy_consent.py \
-		--tests-dir tests/unit/core --runner "$(CURDIR)/$(RUN) -m pytest -x -q $(MUTATION_TESTS)"; status=$$?; \
+	cd $(MUTATED) && $(MUTMUT) run --no-progress --paths-to-mutate $(MUTATION_PATHS) \
+		--tests-dir tests/unit/core --runner "$(CURDIR)/$(RUN) -m pytest -x -q -n 0 $(MUTATION_TESTS)"; status=$$?; \
 		echo "mutants killed: $$($(MUTMUT) result-ids killed | wc -w), survived: $$($(MUTMUT) result-ids survived | wc -w)"; \
 		exit $$status
 
 MUTMUT := $(CURDIR)/$(VENV)/bin/mutmut
-MUTATION_TESTS := $(addprefix tests/unit/core/test_policy_,consent.py cases.py rules.py)
+MUTATION_PATHS := $(subst $(SPACE),$(COMMA),$(addprefix handlers/core/policy_,consent.py history.py reading.py rules.py))
+MUTATION_TESTS := $(addprefix tests/unit/core/test_policy_,consent.py history.py cases.py rules.py)
 
 lint: $(VENV)/.dev ## ruff and mypy --strict
 	$(VENV)/bin/ruff format --check .

@@ -571,6 +571,23 @@ def test_the_statements_of_each_entry_are_decided_on(bundle: Bundle) -> None:
     assert [result.get("escalation", {}).get("number") for result in results] == [1, 2, 3, None, 4]
 
 
+def test_a_writer_who_objects_to_scores_is_not_scored_and_still_looked_after(bundle: Bundle) -> None:
+    kept, events = Kept(), list[Event]()
+    pipeline = open_pipeline(bundle, events.append, decider=kept, floor=Phrases())
+    events.clear()
+    objecting = {"context": {"processing": "lines_only"}, "options": {"over_length": "reject"}}
+    first, second = pipeline.handle([request(f"{LONG} {PHRASE}", **objecting), request("a")])
+
+    body = fields(first)
+    assert (first.status, body["labels"], body["escalation"]) == (200, [], {"tier": "none", "number": 1})
+    tokens = body["input"]["tokens"]
+    assert body["input"] == {"tokens": tokens, "tokens_scored": 0, "windows": [], "truncated": True}
+    assert tokens > 600
+    assert len(fields(second)["labels"]) == 4
+    assert [bool(asked.statements) for asked in kept.asked] == [True, False]
+    assert sum(isinstance(event, SubBatchDone) for event in events) == 1
+
+
 def test_a_text_that_is_refused_unread_is_looked_through_and_decided_on_and_not_run(bundle: Bundle) -> None:
     kept, events = Kept(), list[Event]()
     pipeline = open_pipeline(bundle, events.append, decider=kept, floor=Phrases())

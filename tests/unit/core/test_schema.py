@@ -146,12 +146,35 @@ def test_a_wrong_type_is_refused_and_not_coerced(body: dict[str, Any], field: st
         ({"context": {"now": "yesterday"}}, "context.now"),
         ({"context": {"now": "0001-01-01T00:00:00Z"}}, "context.now"),
         ({"context": {"care_until": 7}}, "context.care_until"),
+        ({"context": {"confirmation": "yes"}}, "context.confirmation"),
+        (
+            {"context": {"confirmation": {"entry_id": "e", "by": "human", "action": "alert_contact"}}},
+            "context.confirmation",
+        ),
         ({"context": {"history": [1]}}, "context.history[0]"),
         ({"context": {"history": [HISTORY, {"entry_id": "e2"}]}}, "context.history[1]"),
     ],
 )
 def test_a_side_field_that_cannot_be_read_counts_as_not_known_and_is_named(fields: dict[str, Any], field: str) -> None:
     assert unread({"text": "a", **fields}) == [field]
+
+
+def test_the_message_names_what_is_wrong_inside_of_a_side_field() -> None:
+    given = {"entry_id": "e", "by": "human", "action": "call", "at": "2026-03-01T14:00:00Z"}
+    received = parse_request({"text": "a", "context": {"confirmation": given}, "locale": "english"})
+
+    assert {one.field: one.message.split(":")[0] for one in received.unread} == {
+        "context.confirmation": "action",
+        "locale": "not a locale such as en or en-GB (language, optional script, optional region)",
+    }
+    assert received.request.context.confirmation is None
+
+
+@pytest.mark.parametrize("processing", ["none", 1, None])
+def test_a_way_of_processing_that_is_not_known_costs_the_answer(processing: Any) -> None:
+    error = parse_request({"text": "a", "context": {"processing": processing}}).error
+
+    assert error is not None and error.field == "context.processing"
 
 
 def test_what_can_be_read_beside_what_cannot_is_kept() -> None:
