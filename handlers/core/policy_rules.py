@@ -40,7 +40,7 @@ from handlers.core.schema import LastAction
 
 # 1. What raises a tier. Each rule yields findings; a higher score can only add to them.
 
-TierCheck = Callable[[Reading], Iterator[Finding]]
+TierCheck = Callable[[Reading], Iterator[Finding]]  # pragma: no mutate
 
 
 def statement_floor(reading: Reading) -> Iterator[Finding]:
@@ -154,7 +154,7 @@ TIER_RULES: Final[tuple[Rule[TierCheck], ...]] = (
 
 # 2. What is not known. Each rule returns why it applies, or None.
 
-UncertaintyCheck = Callable[[Reading, Tier], str | None]
+UncertaintyCheck = Callable[[Reading, Tier], str | None]  # pragma: no mutate
 
 
 def truncated(reading: Reading, _: Tier) -> str | None:
@@ -269,7 +269,7 @@ UNCERTAINTY_RULES: Final[tuple[Rule[UncertaintyCheck], ...]] = (
 
 # 3. What the application is told about what it shows. Each rule returns why it applies, or None.
 
-FlagCheck = Callable[[Reading], str | None]
+FlagCheck = Callable[[Reading], str | None]  # pragma: no mutate
 
 
 def explicit_statement(reading: Reading) -> str | None:
@@ -466,7 +466,7 @@ FLAG_RULES: Final[tuple[Rule[FlagCheck], ...]] = (
 
 # 4. What may be done. Each gate returns the outcome of an action, or None where it lets the action pass.
 
-Gate = Callable[[Situation, Action], Outcome | None]
+Gate = Callable[[Situation, Action], Outcome | None]  # pragma: no mutate
 
 
 def always_shown(_: Situation, action: Action) -> Outcome | None:
@@ -677,7 +677,7 @@ def actions_of(policy: Policy, tier: Tier, flags: Collection[str], unsure: bool)
 
 # 5. Why these lines. Each rule returns why it applies, or None.
 
-LineCheck = Callable[[Case, Sequence[ShownLine]], str | None]
+LineCheck = Callable[[Case, Sequence[ShownLine]], str | None]  # pragma: no mutate
 
 
 def international_directory(case: Case, lines: Sequence[ShownLine]) -> str | None:

@@ -7,14 +7,17 @@ are of its first version, 30 to 48 of the second, and each has further ones arou
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 import pytest
 
 from handlers.core.errors import StartupError
 from handlers.core.policy_case import Case, parse_case
 from handlers.core.policy_model import SCOPES, Policy, load_policy, parse_policy
+from handlers.core.policy_rules import FLAG_RULES, GATES, LINE_RULES, TIER_RULES, UNCERTAINTY_RULES
 from tests.unit.core.policies import (
     ALL,
     LABELS,
@@ -32,8 +35,11 @@ from tests.unit.core.policies import (
     outcomes,
     policy_bytes,
     policy_with,
+    trace_of,
 )
 
+RULE_GROUPS: Final = (TIER_RULES, UNCERTAINTY_RULES, FLAG_RULES, GATES, LINE_RULES)
+EXPLAINED: Final = Path(__file__).with_name("policy_cases.txt")
 SI = "suicidal_ideation"
 CONFIRMED = {"confirmation": confirmed("alert_contact")}
 ALL_BUT_HISTORY = {scope: scope != "use_history" for scope in SCOPES}
@@ -1277,6 +1283,36 @@ def test_the_default_policy_decides_the_case(row: Row) -> None:
     assert row.lines is None or tuple(line.id for line in decision.lines) == row.lines
 
 
+def explained(row: Row) -> Iterator[str]:
+    """Yield one line for the decision, and one for every rule that applied: on what, and why."""
+    found = trace_of(row.case, row.policy)
+    yield f"{row.number}: {found.decision.tier} of {found.tier_before}, by the scores {found.readers_tier}"
+    yield f"  fired {' '.join(found.decision.rules_fired)}"
+    for finding in found.findings:
+        told = ", may be told" if finding.may_disclose else ""
+        reach = f"{finding.tier} of {finding.uncapped}"
+        yield f"  {finding.rule} [{finding.basis}{told}] {reach} for {' '.join(finding.labels)}: {finding.why}"
+    for fired in (*found.uncertainty, *found.flags):
+        yield f"  {fired.rule}: {fired.why}"
+    for gate in found.gates:
+        assert gate.outcome is not None
+        waits = ", waits for a human" if gate.outcome.waits_for_human else ""
+        yield f"  {gate.rule} {gate.action} {gate.outcome.status} {gate.outcome.reason}{waits}: {gate.why}"
+    for line in found.lines:
+        yield f"  {line.rule}"
+
+
+def all_explained() -> str:
+    rules = (f"{rule.id}: {rule.words(POLICY)}" for group in RULE_GROUPS for rule in group)
+    rows = (line for row in (*ROWS, *FLOOR_ROWS, *V2_ROWS) for line in explained(row))
+    return "".join(f"{line}\n" for line in (*rules, "", *rows))
+
+
+def test_why_every_case_is_decided_as_it_is_stays_as_it_was_read() -> None:
+    """The file is read in a review. To write it anew: python -m tests.unit.core.test_policy_cases."""
+    assert all_explained() == EXPLAINED.read_text(encoding="utf-8")
+
+
 def test_every_case_of_the_table_is_here() -> None:
     decided = {int(row.number.split(",")[0]) for row in (*ROWS, *FLOOR_ROWS, *V2_ROWS)}
 
@@ -1447,3 +1483,7 @@ def test_of_a_text_about_somebody_else_the_writer_is_told_that_alone() -> None:
 
 def test_the_default_policy_loads() -> None:
     assert load_policy(POLICY_FILE, LABELS, TODAY).policy.id == "default"
+
+
+if __name__ == "__main__":
+    EXPLAINED.write_text(all_explained(), encoding="utf-8")
