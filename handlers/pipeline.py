@@ -355,7 +355,7 @@ class Pipeline:
     def _tokenize(self, text: Text) -> None:
         """Make the model inputs of a text; none where its writer objects to being scored."""
         started = self.clock()
-        self._check_labels(text.request)
+        self._check_labels(text.received)
         tokenized = self._tokenizer.tokenize(text.request.text)
         is_scored = text.request.context.processing == "full"
         spans = select_spans(tokenized.tokens, text.request.options.over_length, self._limits) if is_scored else []
@@ -365,10 +365,11 @@ class Pipeline:
         text.tokenized_at = self.clock()
         text.tokenize_s = text.tokenized_at - started
 
-    def _check_labels(self, request: ClassifyRequest) -> None:
-        context = request.context
+    def _check_labels(self, received: Received) -> None:
+        context, places = received.request.context, received.history_places
         for index, entry in enumerate(context.history):
-            self._check_known(entry.scores, f"context.history[{index}].scores")
+            place = index if places is None else places[index]
+            self._check_known(entry.scores, f"context.history[{place}].scores")
         for index, label in enumerate(context.active):
             self._check_known((label,), f"context.active[{index}]")
 

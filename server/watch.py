@@ -133,7 +133,6 @@ class Watch:
         elif self._question is None and now - self._heard >= _ASK_SECONDS:
             self._question = _Question(self._management, self._model)
 
-
     def _ask_of_the_policy(self) -> None:
         """Let a worker say once in a while what an operator should know of the policy, however busy it is."""
         now = time.monotonic()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -316,12 +317,14 @@ class Received:
         unread: the side fields that could not be read although the request is answered.
         history_cut: whether older entries of its history were left out, as there are more than ``MAX_CONTEXT``.
         error: why it is not answered with scores; ``None`` where it is.
+        history_places: where the entries of its history were in the request, if some were left out.
     """
 
     request: ClassifyRequest
     unread: tuple[UnreadField, ...] = ()
     history_cut: bool = False
     error: LanternError | None = None
+    history_places: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -403,14 +406,16 @@ def parse_request(body: object) -> Received:
     Raises:
         LanternError: ``invalid_request`` or ``invalid_text``, with the field, where there is no text.
     """
-    fields, history_cut = _cut_history(body)
+    fields, kept = _cut_history(body)
+    history_cut = kept is not None
     unread: dict[str, UnreadField] = {}
     error: LanternError | None = None
     while True:
         request, details = _validate(fields)
         if request is not None:
-            return Received(request, tuple(unread.values()), history_cut, error)
-        for detail in details:
+            return Received(request, tuple(unread.values()), history_cut, error, None if kept is None else tuple(kept))
+        places = {_place(detail) for detail in details}
+        for detail in (_as_sent(detail, kept) for detail in details):
             if _place(detail)[:1] in ((), ("text",)):
                 repaired = _repaired(fields)
                 if repaired is None:
@@ -421,7 +426,26 @@ def parse_request(body: object) -> Received:
                 unread.setdefault(path, UnreadField(field=path, message=_message_within(path, detail)))
             else:
                 error = error or _error_of(detail)
-        fields = _without(fields, {_place(detail) for detail in details})
+        fields, kept = _without(fields, places), _kept_after(fields, places, kept)
+
+
+def _as_sent(detail: ErrorDetails, kept: Sequence[int] | None) -> ErrorDetails:
+    """Return ``detail`` with the place that its entry of the history had in the request."""
+    loc = detail["loc"]
+    if kept is None or loc[:2] != ("context", "history") or len(loc) < 3 or not isinstance(loc[2], int):
+        return detail
+    moved: ErrorDetails = {**detail, "loc": (*loc[:2], kept[loc[2]], *loc[3:])}
+    return moved
+
+
+def _kept_after(fields: object, places: set[Place], kept: Sequence[int] | None) -> Sequence[int] | None:
+    """Return the places in the request of the history's entries that are left without those at ``places``."""
+    dropped = {place[2] for place in places if len(place) == 3 and place[:2] == ("context", "history")}
+    if not dropped:
+        return kept
+    context = fields["context"] if isinstance(fields, dict) else {}
+    before = kept if kept is not None else range(len(context["history"]))
+    return [place for index, place in enumerate(before) if index not in dropped]
 
 
 def parse_text(payload: bytes) -> Call:
@@ -517,17 +541,19 @@ def _repaired(fields: object) -> dict[str, Any] | None:
     return None if known == fields else known
 
 
-def _cut_history(body: object) -> tuple[object, bool]:
-    """Leave the newest ``MAX_CONTEXT`` entries of a longer history; those whose time cannot be read are the oldest."""
+def _cut_history(body: object) -> tuple[object, Sequence[int] | None]:
+    """Leave the newest ``MAX_CONTEXT`` entries of a longer history; those whose time cannot be read are the oldest.
+
+    Return with it where they were in the request, ``None`` where all are left.
+    """
     context = body.get("context") if isinstance(body, dict) else None
     history = context.get("history") if isinstance(context, dict) else None
     if not isinstance(body, dict) or not isinstance(context, dict) or not isinstance(history, list):
-        return body, False
+        return body, None
     if len(history) <= MAX_CONTEXT:
-        return body, False
-    newest = set(sorted(range(len(history)), key=lambda index: _seconds_of(history[index]))[-MAX_CONTEXT:])
-    kept = [entry for index, entry in enumerate(history) if index in newest]
-    return {**body, "context": {**context, "history": kept}}, True
+        return body, None
+    newest = sorted(sorted(range(len(history)), key=lambda index: _seconds_of(history[index]))[-MAX_CONTEXT:])
+    return {**body, "context": {**context, "history": [history[index] for index in newest]}}, newest
 
 
 def _seconds_of(entry: object) -> float:

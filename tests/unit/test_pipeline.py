@@ -588,6 +588,14 @@ def test_a_writer_who_objects_to_scores_is_not_scored_and_still_looked_after(bun
     assert sum(isinstance(event, SubBatchDone) for event in events) == 1
 
 
+def test_a_label_that_the_model_lacks_is_named_by_its_place_in_the_request(bundle: Bundle) -> None:
+    pipeline = open_pipeline(bundle)
+    entry = {"entry_id": "e", "at": "2026-02-01T14:00:00Z", "scores": {"rage": 0.2}}
+    (outcome,) = pipeline.handle([request("a", context={"history": [1, entry]})])
+
+    assert fields(outcome)["error"]["field"] == "context.history[1].scores"
+
+
 def test_a_text_that_is_refused_unread_is_looked_through_and_decided_on_and_not_run(bundle: Bundle) -> None:
     kept, events = Kept(), list[Event]()
     pipeline = open_pipeline(bundle, events.append, decider=kept, floor=Phrases())

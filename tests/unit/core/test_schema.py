@@ -177,6 +177,34 @@ def test_a_way_of_processing_that_is_not_known_costs_the_answer(processing: Any)
     assert error is not None and error.field == "context.processing"
 
 
+def test_entries_of_a_history_are_named_by_their_place_in_the_request() -> None:
+    wrong = {"entry_id": "e", "at": "2026-02-01T14:00:00Z", "scores": {"depressed": 2}}
+    right = {"entry_id": "e", "at": "2026-02-01T14:00:00Z", "scores": {"depressed": 0.2}}
+    some = parse_request({"text": "a", "context": {"history": [wrong, right, wrong, right]}})
+    long = [{**right, "at": "2026-01-01T14:00:00Z"}, wrong, *[right] * 1000]
+    cut = parse_request({"text": "a", "context": {"history": long}})
+    whole = parse_request({"text": "a", "context": {"history": [right]}})
+
+    assert ([one.field for one in some.unread], some.history_places) == (
+        ["context.history[0]", "context.history[2]"],
+        (1, 3),
+    )
+    assert (whole.history_places, whole.history_cut) == (None, False)
+    assert cut.history_cut and cut.history_places is not None
+    assert len(cut.history_places) == len(cut.request.context.history)
+    assert (cut.history_places[-1], [one.field for one in cut.unread]) == (1001, [])
+
+
+def test_an_unreadable_entry_of_a_history_that_was_cut_is_named_by_its_place() -> None:
+    right = {"entry_id": "e", "at": "2026-02-01T14:00:00Z", "scores": {"depressed": 0.2}}
+    wrong = {**right, "at": "2026-02-02T14:00:00Z", "scores": {"depressed": 2}}
+    received = parse_request({"text": "a", "context": {"history": [right, right, wrong, *[right] * 999]}})
+
+    assert [one.field for one in received.unread] == ["context.history[2]"]
+    assert received.history_places is not None
+    assert 2 not in received.history_places and len(received.history_places) == 999
+
+
 def test_what_can_be_read_beside_what_cannot_is_kept() -> None:
     received = parse_request(
         {
