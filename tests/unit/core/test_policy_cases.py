@@ -382,6 +382,13 @@ FLOOR_ROWS = [
     Row("36", case({"neutral": 0.9}, ALL, statement=WISH), "crisis", FLOOR_ONLY, flags=STATED, lines=GB_LINE),
     Row("36, every kind", case({"neutral": 0.9}, ALL, statement=ALL_KINDS), "crisis", FLOOR_ONLY, flags=STATED),
     Row(
+        "36, in a language that is not named",
+        case({"neutral": 0.9}, ALL, statement={"kinds": ["intent"]}),
+        "crisis",
+        FLOOR_ONLY,
+        flags=STATED,
+    ),
+    Row(
         "36, no consent",
         case({"neutral": 0.9}, statement=WISH),
         "crisis",
@@ -910,6 +917,14 @@ V2_ROWS = [
         flags=("cleared",),
         active=(),
         lines=GB_LINE,
+    ),
+    Row(
+        "42, without a score that clears it",
+        case({"neutral": 0.9}, ALL, active=[SI]),
+        "crisis",
+        {**LINES_AND_REVIEW, **NO_THIRD_PARTY},
+        uncertainty=("missing_signal",),
+        active=(SI,),
     ),
     Row("42, cleared before", case({SI: 0.3499}, ALL), "none", {}, lines=()),
     Row(
