@@ -203,6 +203,13 @@ ROWS = [
         lines=GB_LINE,
     ),
     Row(
+        "19, a single token of which nobody says that it was scored",
+        case({"neutral": 0.95}, ALL, tokens=1),
+        "none",
+        {**LINES_AND_REVIEW, **NO_THIRD_PARTY},
+        uncertainty=("truncated",),
+    ),
+    Row(
         "20",
         case({"neutral": 0.95, SI: float("nan")}, ALL, expected_signals=[SI]),
         "none",
@@ -920,7 +927,7 @@ V2_ROWS = [
     ),
     Row(
         "42, without a score that clears it",
-        case({"neutral": 0.9}, ALL, active=[SI]),
+        case({"neutral": 0.3}, ALL, active=[SI]),
         "crisis",
         {**LINES_AND_REVIEW, **NO_THIRD_PARTY},
         uncertainty=("missing_signal",),
