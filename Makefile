@@ -166,18 +166,9 @@ test: $(VENV)/.dev ## all tests, the real server included
 	$(RUN) -m pytest -n 2 --dist loadfile $(TEST_OPTIONS) tests
 
 # In a copy, because mutmut edits files in place; a surviving mutant is a failure.
-MUTATED := .lantern/mutation
-mutation: $(VENV)/.dev ## mutation tests of the policy's rules (an hour; not part of make test)
+mutation: $(VENV)/.dev ## mutation tests of the policy's rules (half an hour; not part of make test)
 	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements/mutation.txt
-	rm -rf $(MUTATED) && mkdir -p $(MUTATED) && cp -r $(PACKAGES) tests pyproject.toml $(MUTATED)
-	cd $(MUTATED) && $(MUTMUT) run --no-progress --paths-to-mutate $(MUTATION_PATHS) \
-		--tests-dir tests/unit/core --runner "$(CURDIR)/$(RUN) -m pytest -x -q -n 0 $(MUTATION_TESTS)"; status=$$?; \
-		echo "mutants killed: $$($(MUTMUT) result-ids killed | wc -w), survived: $$($(MUTMUT) result-ids survived | wc -w)"; \
-		exit $$status
-
-MUTMUT := $(CURDIR)/$(VENV)/bin/mutmut
-MUTATION_PATHS := $(subst $(SPACE),$(COMMA),$(addprefix handlers/core/policy_,consent.py history.py reading.py rules.py))
-MUTATION_TESTS := $(addprefix tests/unit/core/test_policy_,consent.py history.py cases.py rules.py)
+	$(RUN) -m tests.mutation $(MUTATION_OPTIONS)
 
 lint: $(VENV)/.dev ## ruff and mypy --strict
 	$(VENV)/bin/ruff format --check .

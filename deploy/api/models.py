@@ -13,9 +13,8 @@ from pydantic.json_schema import JsonSchemaMode, models_json_schema
 from deploy.gateway.faults import GATEWAY_ERRORS
 from handlers.core.directory import ShownLine
 from handlers.core.errors import ERROR_TABLE, ErrorKind
-from handlers.core.policy_model import Done, Tier
-from handlers.core.policy_reading import Reason
-from handlers.core.policy_reading import Status as ActionStatus
+from handlers.core.policy_model import Done, Reason, Tier
+from handlers.core.policy_model import Status as ActionStatus
 from handlers.core.schema import MAX_ENTRIES, ClassifyRequest, ClassifyResponse
 from handlers.core.sentences import Sentence
 from handlers.core.statements import StatementKind, StatementLanguage

@@ -28,8 +28,7 @@ from pydantic import (
 )
 
 from handlers.core.policy_case import Case
-from handlers.core.policy_model import Tier
-from handlers.core.policy_reading import ConsentState
+from handlers.core.policy_model import ConsentState, Tier
 from handlers.core.schema import field_name
 
 GENESIS: Final = "0" * 64

@@ -14,8 +14,8 @@ from typing import Any, Final
 
 from handlers.core.directory import Directory, ShownLine
 from handlers.core.policy_case import Case
-from handlers.core.policy_model import ACTIONS, RANK, THIRD_PARTY, Action, Done, Policy, Tier
-from handlers.core.policy_reading import Finding, Outcome, Reading, Reason, Situation, Status, highest, read
+from handlers.core.policy_model import ACTIONS, RANK, THIRD_PARTY, Action, Done, Policy, Reason, Status, Tier
+from handlers.core.policy_reading import Finding, Outcome, Reading, Situation, highest, read
 from handlers.core.policy_rules import (
     FLAG_RULES,
     GATES,

@@ -11,8 +11,17 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
-from handlers.core.policy_model import THIRD_PARTY, Action, Confirmer, ContactPolicy, Scope, TherapistPolicy
-from handlers.core.policy_reading import ConsentState, Outcome, Reading, Reason, Situation
+from handlers.core.policy_model import (
+    THIRD_PARTY,
+    Action,
+    Confirmer,
+    ConsentState,
+    ContactPolicy,
+    Reason,
+    Scope,
+    TherapistPolicy,
+)
+from handlers.core.policy_reading import Outcome, Reading, Situation
 from handlers.core.schema import Confirmation, TimedConsent
 
 CONFIRMATION_LASTS: Final = timedelta(hours=24)
@@ -139,9 +148,9 @@ def is_confirmed(reading: Reading, action: Action, accepted: Sequence[Confirmer]
 
 def _is_fresh(reading: Reading, given: Confirmation) -> bool:
     """Say whether a confirmation is of the last day, by either clock."""
-    earlier, later = reading.earlier, reading.later
-    if earlier is None or later is None:
+    if not reading.clocks:
         return False
+    earlier, later = reading.clocks[0], reading.clocks[-1]
     return given.at - earlier <= CLOCKS_DIFFER and later - given.at <= CONFIRMATION_LASTS
 
 

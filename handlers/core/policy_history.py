@@ -10,7 +10,7 @@ from datetime import date, datetime, timedelta
 from handlers.core.policy_consent import scope_state
 from handlers.core.policy_reading import MAX_CLOCK_SKEW, Finding, Reading, highest, lower
 
-Dated = tuple[str | None, date]
+Dated = tuple[str | None, date]  # pragma: no mutate
 """An entry, by its id, and a day on which it was written."""
 
 
@@ -44,11 +44,11 @@ def cumulative(reading: Reading) -> Iterator[Finding]:
                 labels=tuple(names),
                 why=f"{meaning} >= off in {count} entries >= {rule.entries} on different days within {rule.days} days",
                 basis="history",
-                may_disclose=meaning in own and _may_be_told(reading, past.to_tell.get(meaning, [])),
+                may_disclose=meaning in own and _may_be_told(reading, past.to_tell.get(meaning, []), reading.now),
             )
 
 
-def _may_be_told(reading: Reading, dated: list[Dated]) -> bool:
+def _may_be_told(reading: Reading, dated: list[Dated], now: datetime) -> bool:
     """Say whether entries that are said to be about the writer are enough, with the current one, by either clock.
 
     Without an id the current entry may be one of those that were counted already.
@@ -56,12 +56,11 @@ def _may_be_told(reading: Reading, dated: list[Dated]) -> bool:
     own, enough = reading.case.entry_id, reading.policy.cumulative.entries
     if own is None:
         return count_on_different_days(dated) >= enough
-    zone = None if reading.now is None else reading.now.tzinfo
-    days = {clock.astimezone(zone).date() for clock in reading.clocks}
+    days = {clock.astimezone(now.tzinfo).date() for clock in reading.clocks}
     return all(count_on_different_days([*dated, (own, day)]) >= enough for day in days)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)  # pragma: no mutate
 class _Past:
     """Earlier entries by meaning: those that may call for help, and those that may be told."""
 

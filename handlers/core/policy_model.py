@@ -31,6 +31,26 @@ Done = Literal[
 ]
 """What an application may have carried out: the actions, and the link that stands in for an offer."""
 
+Status = Literal["planned", "proposed", "deferred", "suppressed"]
+Reason = Literal[
+    "consent_missing",
+    "consent_expired",
+    "cooldown",
+    "uncertain",
+    "unsafe_contact",
+    "third_party_subject",
+    "kill_switch",
+    "quiet_hours",
+    "floor_only",
+    "history_only",
+    "no_reviewer",
+    "policy_expired",
+]
+Basis = Literal["entry", "carried", "history", "floor"]
+
+ConsentState = Literal["live", "absent", "expired", "unverified"]
+"""``unverified``: it has an end, and no clock says what time it is."""
+
 Scope = Literal["self_help", "use_history", "human_review", "notify_therapist", "alert_contact"]
 Confirmer = Literal["human", "user"]
 

@@ -6,40 +6,19 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final, Generic, Literal, TypeVar
+from typing import Final, Generic, TypeVar
 
 from handlers.core.directory import language_of
 from handlers.core.policy_case import Case, CaseContext
-from handlers.core.policy_model import RANK, Action, LabelPolicy, Policy, Tier
-
-Status = Literal["planned", "proposed", "deferred", "suppressed"]
-Reason = Literal[
-    "consent_missing",
-    "consent_expired",
-    "cooldown",
-    "uncertain",
-    "unsafe_contact",
-    "third_party_subject",
-    "kill_switch",
-    "quiet_hours",
-    "floor_only",
-    "history_only",
-    "no_reviewer",
-    "policy_expired",
-]
-
-Basis = Literal["entry", "carried", "history", "floor"]
-
-ConsentState = Literal["live", "absent", "expired", "unverified"]
-"""``unverified``: it has an end, and no clock says what time it is."""
+from handlers.core.policy_model import RANK, Action, Basis, LabelPolicy, Policy, Reason, Status, Tier
 
 MAX_CLOCK_SKEW: Final = timedelta(hours=24)
 """Clocks that differ by more than this tell no time, and what is dated further ahead is not believed."""
 
-Check = TypeVar("Check")
+Check = TypeVar("Check")  # pragma: no mutate
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)  # pragma: no mutate
 class Rule(Generic[Check]):
     """A rule: its id in ``rules_fired``, what it does in words (``p`` is the policy), and the function."""
 
@@ -52,7 +31,7 @@ class Rule(Generic[Check]):
         return self.says.format(p=policy)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)  # pragma: no mutate
 class Reading:
     """A case as the rules see it.
 
@@ -125,7 +104,7 @@ class Reading:
         return self.scores.get(name, -1.0) >= self.labels[name].off
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)  # pragma: no mutate
 class Finding:
     """A rule found a reason for a tier. ``tier`` is capped by the reader, ``uncapped`` is not.
 
@@ -144,7 +123,7 @@ class Finding:
     may_disclose: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)  # pragma: no mutate
 class Situation:
     """What the gates see: the reading, what was found, and whether the decision as a whole is uncertain.
 
@@ -177,7 +156,7 @@ class Situation:
         return self.ground if self.is_grounded(action) else self.tier
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)  # pragma: no mutate
 class Outcome:
     """What a gate decided of an action, and why in words.
 

@@ -24,10 +24,9 @@ from handlers.core.directory import ShownLine
 from handlers.core.policy_case import Case
 from handlers.core.policy_consent import confirmation, consent, consent_end, is_confirmed, scope_of, scope_state
 from handlers.core.policy_history import cumulative
-from handlers.core.policy_model import ACTIONS, RANK, THIRD_PARTY, Action, LabelPolicy, Policy, QuietHours, Tier
+from handlers.core.policy_model import ACTIONS, RANK, THIRD_PARTY, Action, Basis, LabelPolicy, Policy, QuietHours, Tier
 from handlers.core.policy_reading import (
     MAX_CLOCK_SKEW,
-    Basis,
     Finding,
     Outcome,
     Reading,

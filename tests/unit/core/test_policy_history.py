@@ -121,10 +121,38 @@ def test_somebody_may_be_told_by_both_clocks_alone(
     assert found.may_disclose is is_told
 
 
-def test_four_earlier_entries_are_enough_without_the_id_of_this_one() -> None:
-    (found,) = findings({"depressed": 0.58}, history=days(*DAYS), entry_id=None)
+def test_three_earlier_entries_are_enough_without_the_id_of_this_one() -> None:
+    (found,) = findings({"depressed": 0.58}, history=days(*DAYS[:3]), entry_id=None)
 
-    assert (found.may_disclose, found.why[:28]) == (True, "depression >= off in 5 entri")
+    assert (found.may_disclose, found.why[:28]) == (True, "depression >= off in 4 entri")
+
+
+def test_the_current_entry_has_a_day_of_its_own_and_shares_it() -> None:
+    assert findings({"depressed": 0.58}, history=days(DAYS[0], "2026-03-01T08:00:00Z")) == []
+
+
+def test_the_day_of_the_current_entry_is_that_of_the_persons_own_calendar() -> None:
+    history = days("2026-02-28T10:00:00+05:45", DAYS[0])
+    (found,) = findings({"depressed": 0.58}, now="2026-03-01T01:00:00+05:45", history=history)
+
+    assert found.may_disclose is True
+
+
+@pytest.mark.parametrize(
+    ("at", "host"),
+    [("2026-02-15T14:00:00Z", "2026-03-01T15:00:00Z"), ("2026-03-02T14:00:00Z", "2026-03-01T13:00:00Z")],
+)
+def test_at_the_bounds_of_the_callers_clock_an_entry_calls_for_help(at: str, host: str) -> None:
+    (found,) = findings({"depressed": 0.58}, history=days(at, DAYS[1]), host_now=host)
+
+    assert found.may_disclose is False
+
+
+def test_entries_after_one_about_somebody_else_still_count() -> None:
+    other = entry("e0", DAYS[3], "other", depressed=0.9)
+    (found,) = findings({"depressed": 0.58}, history=[other, *days(*DAYS[:2])])
+
+    assert found.may_disclose is True
 
 
 def test_the_current_entry_takes_a_day_of_its_own_by_either_clock() -> None:
