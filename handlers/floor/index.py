@@ -8,20 +8,21 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
-from operator import itemgetter
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 import numpy as np
 from ahocorasick_rs import AhoCorasick
+from numpy.typing import NDArray
 
 from handlers.floor.alternatives import InvalidAlternatives, Part, Phrase, join, required_options, slots, without_empty
-from handlers.floor.normalize import PARAGRAPH_END, SENTENCE_END, STAR, Normalized, Normalizer
+from handlers.floor.normalize import PARAGRAPH_END, SENTENCE_END, Flags, Indexes, Normalized, Normalizer
 from handlers.floor.phrase_file import Written, WrittenGuard
+from handlers.floor.words import MOST_DIFFERENT, MOST_LETTERS, WordPieces, Words
 
 BREAK: Final = "\n\n"
 """Between texts that are normalised together: the end of a paragraph."""
 
-_FREE_LETTERS: Final = 8
+_FREE_LETTERS: Final = MOST_LETTERS + 1
 """From so many letters on, a phrase is known however it is spaced; "kms" is not in "back, my son"."""
 
 _FEW_LETTERS: Final = 6
@@ -86,7 +87,11 @@ class Index(Generic[_Owner]):
         self._owner_of = array("i", [owner for owner, _ in branches])
         self._last_of = array("i", [last for _, last in branches])
         flags = {piece: self._flags_of(piece, some) for piece, some in uses.items()}
-        ordered = sorted(uses, key=lambda piece: _is_lone(piece.letters, flags[piece]))
+        short = {piece for piece in uses if flags[piece] & _START and flags[piece] & _END}
+        letters = frozenset(sorted({letter for piece in short for letter in piece.letters})[:MOST_DIFFERENT])
+        looked_up = {piece for piece in short if letters.issuperset(piece.letters)}
+        ordered = sorted(uses, key=looked_up.__contains__)
+        self._searched = len(ordered) - len(looked_up)
         self._letters = "\n".join(piece.letters for piece in ordered)
         self._flags = bytes(flags[piece] for piece in ordered)
         self._gaps = array("Q", [_bits(piece.gaps) for piece in ordered])
@@ -122,10 +127,10 @@ class Index(Generic[_Owner]):
 
     def _build(self) -> None:
         letters = self._letters.split("\n") if self._letters else []
-        # Single letters are nearly everywhere in a text, and mostly within words: they are looked up, not searched for.
-        lone = [number for number, flags in enumerate(self._flags) if _is_lone(letters[number], flags)]
-        self._lone = {ord(letters[number]): number for number in lone}
-        self._automaton = AhoCorasick(letters[: len(letters) - len(lone)], store_patterns=False)
+        self._automaton = AhoCorasick(letters[: self._searched], store_patterns=False)
+        self._word_pieces = WordPieces("\n".join(letters[self._searched :]), self._searched)
+        self._flag_array = np.frombuffer(self._flags, dtype=np.uint8)
+        self._plain_array = np.frombuffer(self._plain, dtype=np.uint64)
         self._boundaries = [owner.boundaries for owner in self.owners]
         sides = {"before": _BEFORE, "after": _AFTER}
         of_owners = [sides.get(getattr(owner, "place", ""), _ANYWHERE) for owner in self.owners]
@@ -149,9 +154,8 @@ class Index(Generic[_Owner]):
             edges: where guards count that stand directly before or after a statement; everywhere, if left out.
         """
         found: dict[Match, None] = {}
-        words = _Words(text)
-        starts, passed, joins, shared = words.starts, words.passed, words.joins, words.shared
-        unstarted, unended = words.unstarted, words.unended
+        words = Words(text)
+        starts, joins, shared = words.starts, words.joins, words.shared
         everywhere = b"\1" * (len(starts) + 2)
         before, after = (edges.before, edges.after) if edges else (everywhere, everywhere)
         # Of the parts found so far, by the place where they end: first parts, and the uses of those that may follow
@@ -162,19 +166,17 @@ class Index(Generic[_Owner]):
         is_open = bytearray(len(starts) + 2)
         flags_of, plain, sides, last_of = self._flags, self._plain, self._sides, self._last_of
         # They come in the order of their ends, so that a part is there before the one that follows it.
-        for number, start, end in self._hits(text, words):
+        for number, start, end, has_to_fit in self._hits(text, words):
             flags = flags_of[number]
-            if flags & (unstarted[start] | unended[end]):
-                continue
             is_next = flags & _LATER and (is_open[start] or is_open[start + 1])
             if not is_next and not flags & (_FIRST | _WHOLE):
                 continue
-            if plain[number] and passed[start] != passed[end] and not words.fit(start, end, plain[number]):
+            if has_to_fit and not words.fit(start, end, plain[number]):
                 continue
             if is_next:
                 # Where one part ends with the letter that the next one starts with, the two have become one.
                 for at in (start, start + 1):
-                    if not is_open[at] or not (joins[start] if at == start else start in shared):
+                    if not is_open[at] or not (joins[start] if at == start else shared[start]):
                         continue
                     going: list[tuple[int, Sequence[int]]] = []
                     for first, begin in opened.get(at, ()):
@@ -211,16 +213,40 @@ class Index(Generic[_Owner]):
                         found[Match(start, end, self._owner_of[branch])] = None
         return list(found)
 
-    def _hits(self, text: Normalized, words: _Words) -> list[tuple[int, int, int]]:
-        """Return where pieces stand, in the order of their ends: number, start and end."""
-        hits: list[tuple[int, int, int]] = self._automaton.find_matches_as_indexes(text.string, overlapping=True)
-        alone = words.alone
-        found = zip(alone, map(self._lone.get, text.symbols[alone].tolist()), strict=True)
-        lone = [(number, at, at + 1) for at, number in found if number is not None]
-        if lone:
-            hits += lone
-            hits.sort(key=_END_OF_HIT)
-        return hits
+    def _hits(self, text: Normalized, words: Words) -> Iterator[tuple[int, int, int, bool]]:
+        """Return where pieces stand that may matter, in the order of their ends.
+
+        Returns:
+            number, start and end of each, and whether it has words that must fit to letters which words share.
+        """
+        hits = self._automaton.find_matches_as_indexes(text.string, overlapping=True)
+        searched = np.array(hits, dtype=np.int64).reshape(-1, 3).T
+        looked_up = self._word_pieces.find(text, words)
+        numbers, begins, stops = map(np.concatenate, zip(searched, looked_up, strict=True))
+        flags = self._flag_array[numbers]
+        matters = self._is_reached(flags, begins, stops, words)
+        numbers, begins, stops = numbers[matters], begins[matters], stops[matters]
+        # The longer ones first, as a word of one letter may follow what ends with the very same letter.
+        order = np.lexsort((begins, stops))
+        numbers, begins, stops = numbers[order], begins[order], stops[order]
+        fits = (self._plain_array[numbers] != 0) & words.share_within(begins, stops)
+        return zip(numbers.tolist(), begins.tolist(), stops.tolist(), fits.tolist(), strict=True)
+
+    def _is_reached(self, flags: NDArray[np.uint8], begins: Indexes, stops: Indexes, words: Words) -> Flags:
+        """Return which pieces stand on the edges that they need, beside others that they may belong to."""
+        fit = (flags & _START == 0) | words.is_start[begins]
+        fit &= (flags & _END == 0) | words.is_end[stops - 1]
+        is_first, is_later = fit & (flags & _FIRST != 0), fit & (flags & _LATER != 0)
+        # Where the last letter of a part is the first one of the next, the two have become one.
+        is_begun = np.zeros(len(words.is_start) + 2, dtype=np.bool_)
+        is_begun[begins[is_later]] = True
+        is_begun[1:-1] |= is_begun[:-2] & words.is_shared
+        goes_on = is_begun[stops]
+        is_open = np.zeros(len(words.is_start) + 2, dtype=np.bool_)
+        is_open[stops[(is_first | is_later) & goes_on]] = True
+        is_open[:-2] |= is_open[1:-1] & words.is_shared
+        reached: Flags = (fit & (flags & _WHOLE != 0)) | (is_first & goes_on) | (is_later & is_open[begins])
+        return reached
 
     def _following(self, first: int, number: int, known: dict[tuple[int, int], Sequence[int]]) -> Sequence[int]:
         """Return the uses of a piece as the second part of what begins with the piece ``first``."""
@@ -245,7 +271,7 @@ class Index(Generic[_Owner]):
     def _may_start(self, number: int, branch: int, starts: bytes, start: int) -> bool:
         return bool(starts[start] or self._flags[number] & _DIGIT) or self._is_free(number, branch)
 
-    def _may_end(self, number: int, branch: int, words: _Words, start: int, end: int) -> bool:
+    def _may_end(self, number: int, branch: int, words: Words, start: int, end: int) -> bool:
         flags = self._flags[number]
         if not flags & _ASCII:
             boundaries = self._boundaries[self._owner_of[branch]]
@@ -253,7 +279,7 @@ class Index(Generic[_Owner]):
                 return boundaries == "none" or self._are_gaps_known(number, branch, words, start, end)
         return bool(words.ends[end]) and self._are_gaps_known(number, branch, words, start, end)
 
-    def _are_gaps_known(self, number: int, branch: int, words: _Words, start: int, end: int) -> bool:
+    def _are_gaps_known(self, number: int, branch: int, words: Words, start: int, end: int) -> bool:
         size = end - start
         if size >= _FREE_LETTERS or self._last_of[branch]:  # of several parts, which all end with a word
             return True
@@ -264,66 +290,17 @@ class Index(Generic[_Owner]):
 
 
 _KEPT: Final = frozenset(
-    {"_owner_of", "_last_of", "_letters", "_gaps", "_plain", "_flags", "_uses", "_from", "_first_from", "_later_from"}
+    {
+        *("_owner_of", "_last_of", "_letters", "_searched", "_gaps", "_plain", "_flags"),
+        *("_uses", "_from", "_first_from", "_later_from"),
+    }
 )
 """What an index keeps when it is compiled."""
-
-
-_END_OF_HIT: Final = itemgetter(2)
-
-
-def _is_lone(letters: str, flags: int) -> bool:
-    """Say whether a piece is a word of one letter."""
-    return len(letters) == 1 and flags & (_START | _END) == _START | _END
 
 
 def _bits(places: Iterable[int]) -> int:
     """Return a number with these bits set; phrases are of few letters, and what lies beyond is not looked at."""
     return sum(1 << place for place in places) & _MASK
-
-
-class _Words:
-    """Where the words of a text start and end, and where they share a letter: quick to look up.
-
-    Attributes:
-        starts, ends: 1 by place; words end before a place, and so they do before the star of one that could not be
-            read.
-        unstarted, unended: ``_START`` or ``_END`` where no word starts or ends.
-        shared: places of letters that two words share.
-        alone: places of letters that are words.
-        passed: how many of the shared ones lie before a place.
-        joins: whether one word may end right before a place and another one start there, for all that they share.
-    """
-
-    def __init__(self, text: Normalized) -> None:
-        size = len(text.symbols)
-        starred = np.concatenate((text.symbols[1:] == ord(STAR), [False])) if size else text.ends
-        padded = np.concatenate((text.shared, [False, False]))
-        self.starts = text.starts.tobytes() + b"\0"
-        word_ends = text.ends | starred
-        self.ends = b"\0" + word_ends.tobytes()
-        self.unstarted = (~text.starts).astype(np.uint8).tobytes() + b"\0"
-        self.unended = b"\0" + (~word_ends * np.uint8(_END)).tobytes()
-        self.alone: list[int] = np.flatnonzero(text.starts & word_ends).tolist()
-        self.passed: list[int] = np.concatenate(([0], np.cumsum(text.shared))).tolist()
-        ends, starts = np.concatenate(([True], text.ends)), np.concatenate((text.starts, [True]))
-        follows = np.concatenate(([False], text.shared))
-        self.joins = (~(padded[: size + 1] & ~ends) & ~(follows & ~starts)).tobytes()
-        self._in_order: list[int] = np.flatnonzero(text.shared).tolist()
-        self.shared = frozenset(self._in_order)
-
-    def fit(self, start: int, end: int, plain: int) -> bool:
-        """Say whether words that start at the bits of ``plain`` are those of the text where these share a letter.
-
-        "Is self" is no "I self": its "s" is the end of one word and the beginning of the next.
-        """
-        for at in self._in_order[self.passed[start] : self.passed[end]]:
-            gap = at - start
-            if (gap and plain >> gap & 1 and not self.ends[at]) or (
-                at + 1 < end and plain >> gap + 1 & 1 and not self.starts[at + 1]
-            ):
-                return False
-        return True
 
 
 class _Piece(NamedTuple):

@@ -251,7 +251,7 @@ def _replace(symbols: _Symbols, words: list[tuple[int, int]], masks: Mapping[str
             first.append(symbols.first[begin:end])
             last.append(symbols.last[begin:end])
         else:
-            codes.append(_codes(word))
+            codes.append(codes_of(word))
             first.append(np.full(len(word), symbols.first[begin]))
             last.append(np.full(len(word), symbols.last[end - 1]))
         done = end
@@ -263,7 +263,7 @@ def _replace(symbols: _Symbols, words: list[tuple[int, int]], masks: Mapping[str
 
 def _fold(text: str) -> _Symbols:
     table = _table()
-    rows = np.minimum(_codes(text), _TABLE_SIZE)
+    rows = np.minimum(codes_of(text), _TABLE_SIZE)
     counts = table.counts[rows]
     total = int(counts.sum())
     source = np.repeat(np.arange(len(rows)), counts)
@@ -288,7 +288,7 @@ def _read_lookalikes(symbols: _Symbols, ones: Ones) -> tuple[_Symbols, bool]:
     in_word = _share_runs(letter | is_digit | (codes == ord(STAR)), letter)
     read = looks & np.where(is_digit, in_word, np.where(is_sharp, after, before & after))
     letters = _LOOKALIKE_LETTERS[np.minimum(codes, 127)]
-    is_one = read & np.isin(codes, _codes(_ONES))
+    is_one = read & np.isin(codes, codes_of(_ONES))
     codes = np.where(read, letters, codes)
     codes[is_one] = ord(ones)
     return _Symbols(codes, symbols.first, symbols.last), bool(is_one.any())
@@ -369,7 +369,8 @@ def _ends_sentence(codes: Codes, classes: NDArray[np.uint8], gaps: Indexes) -> F
     return ended
 
 
-def _codes(text: str) -> Codes:
+def codes_of(text: str) -> Codes:
+    """Return the code points of a string."""
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
 
 
@@ -416,7 +417,7 @@ def _table() -> _Table:
     rows = [_symbols_of(chr(code)) for code in range(_TABLE_SIZE)]
     rows.append("\U0001ffff")  # of every character above: a letter that no phrase holds
     counts = np.array([len(row) for row in rows], dtype=np.int64)
-    return _Table(np.cumsum(counts) - counts, counts, _codes("".join(rows)))
+    return _Table(np.cumsum(counts) - counts, counts, codes_of("".join(rows)))
 
 
 def _symbols_of(char: str) -> str:
