@@ -59,6 +59,10 @@ class Edges:
     before: bytes
     after: bytes
 
+    def part(self, begin: int, stop: int) -> Edges:
+        """Return those of a part of the text."""
+        return Edges(self.before[begin : stop + 2], self.after[begin : stop + 2])
+
 
 class Index(Generic[_Owner]):
     """Finds phrases by their parts: every part is looked for, and those that follow one another make a phrase.

@@ -22,7 +22,7 @@ from handlers.core.statements import Statement, StatementKind, StatementLanguage
 from handlers.floor.alternatives import wordings
 from handlers.floor.gaps import Gap, Side, denies_something_else, gap_of, reach_across
 from handlers.floor.index import BREAK, Edges, Index, Match, normalized_pieces
-from handlers.floor.normalize import SENTENCE_END, Fillers, Indexes, Normalized, Normalizer, mask_forms
+from handlers.floor.normalize import PARAGRAPH_END, SENTENCE_END, Fillers, Indexes, Normalized, Normalizer, mask_forms
 from handlers.floor.phrase_file import WrittenGuard, WrittenPhrase, WrittenPhrases, load_phrases
 
 COMPILED: Final = "compiled.pickle"
@@ -134,8 +134,10 @@ class _Context:
         is_kana = (text.symbols >= _KANA[0]) & (text.symbols <= _KANA[1])
         self._string = text.string
         self._kana: Indexes = np.concatenate(([0], np.cumsum(is_kana)))
-        for start, end, owner in index.matches(text, self._edges(matches)):
-            self._note(index.owners[owner], start, end)
+        edges = self._edges(matches)
+        for begin, stop in self._windows(matches):
+            for start, end, owner in index.matches(text.part(begin, stop), edges.part(begin, stop)):
+                self._note(index.owners[owner], begin + start, begin + end)
 
     def turns(self, phrase: WrittenPhrase, start: int, end: int) -> bool:
         """Say whether a guard turns the statement from ``start`` to ``end``."""
@@ -158,6 +160,21 @@ class _Context:
         begin = self._sentences[sentence - 1] if sentence else 0
         end = self._sentences[sentence] if sentence < len(self._sentences) else len(self._text.symbols)
         return bool(self._kana[end] - self._kana[begin] >= _JAPANESE)
+
+    def _windows(self, matches: Sequence[Match]) -> Iterator[tuple[int, int]]:
+        """Yield the stretches where guards are looked for: the sentences of statements, and those beside them.
+
+        What ends a sentence belongs to the stretches on both sides of it.
+        """
+        symbols = self._text.symbols
+        ends = np.flatnonzero((symbols == ord(SENTENCE_END)) | (symbols == ord(PARAGRAPH_END)))
+        begins = np.concatenate(([0, 0], ends))
+        stops = np.concatenate((ends[1:] + 1, [len(symbols)] * 2))
+        sentences = np.unique(np.searchsorted(ends, [start for start, _, _ in matches]))
+        # Of the sentence before, where it begins, and where the one after ends; a stretch starts where another ended.
+        first, last = begins[sentences], stops[sentences]
+        is_new = np.append(True, first[1:] >= last[:-1])
+        yield from zip(first[is_new].tolist(), last[np.append(is_new[1:], True)].tolist(), strict=True)
 
     def _edges(self, matches: Sequence[Match]) -> Edges:
         """Return where a guard ends that stands right before one of ``matches``, and starts that stands right after."""

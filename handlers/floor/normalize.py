@@ -110,6 +110,18 @@ class Normalized:
     shared: Flags
     has_ones: bool
 
+    def part(self, begin: int, stop: int) -> Normalized:
+        """Return the symbols from ``begin`` to ``stop``; the characters are still those of the whole text."""
+        return Normalized(
+            self.symbols[begin:stop],
+            self.first[begin:stop],
+            self.last[begin:stop],
+            self.starts[begin:stop],
+            self.ends[begin:stop],
+            self.shared[begin:stop],
+            self.has_ones,
+        )
+
     @property
     def string(self) -> str:
         """The symbols as a string."""
