@@ -255,17 +255,22 @@ class Index(Generic[_Owner]):
     def _following(self, first: int, number: int, known: dict[tuple[int, int], Sequence[int]]) -> Sequence[int]:
         """Return the uses of a piece as the second part of what begins with the piece ``first``."""
         if (first, number) not in known:
-            branches = self._uses[self._first_from[first] : self._later_from[first]]
-            wanted: dict[int, list[int]] = {branch * _PLACES + 1: [] for branch in branches}
-            known[first, number] = tuple(use for use, _ in self._going_on(wanted, number))
+            uses, begin, end = self._uses, self._first_from[first], self._later_from[first]
+            later, stop = self._later_from[number], self._from[number + 1]
+            # Branches and uses are in order: the fewer ones are looked up among the others.
+            if end - begin < stop - later:
+                wanted = [branch * _PLACES + 1 for branch in uses[begin:end]]
+                known[first, number] = [use for use in wanted if _holds(uses, use, later, stop)]
+            else:
+                seconds = [use for use in uses[later:stop] if use % _PLACES == 1]
+                known[first, number] = [use for use in seconds if _holds(uses, use // _PLACES, begin, end)]
         return known[first, number]
 
     def _going_on(self, going: Mapping[int, list[int]], number: int) -> list[tuple[int, Sequence[int]]]:
         """Return the uses of a piece that phrases have come to, and where these began."""
         uses, later, stop = self._uses, self._later_from[number], self._from[number + 1]
         if len(going) < stop - later:
-            places = ((bisect_left(uses, use, later, stop), use, begins) for use, begins in going.items())
-            return [(use, begins) for place, use, begins in places if place < stop and uses[place] == use]
+            return [(use, begins) for use, begins in going.items() if _holds(uses, use, later, stop)]
         return [(use, going[use]) for use in uses[later:stop] if use in going]
 
     def _is_free(self, number: int, branch: int) -> bool:
@@ -300,6 +305,12 @@ _KEPT: Final = frozenset(
     }
 )
 """What an index keeps when it is compiled."""
+
+
+def _holds(numbers: Sequence[int], number: int, begin: int, end: int) -> bool:
+    """Say whether ``numbers``, in order from ``begin`` to ``end``, hold ``number`` there."""
+    place = bisect_left(numbers, number, begin, end)
+    return place < end and numbers[place] == number
 
 
 def _bits(places: Iterable[int]) -> int:
