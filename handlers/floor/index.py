@@ -228,7 +228,9 @@ class Index(Generic[_Owner]):
         looked_up = self._word_pieces.find(text, words)
         numbers, begins, stops = map(np.concatenate, zip(searched, looked_up, strict=True))
         flags = self._flag_array[numbers]
-        matters = self._is_reached(flags, begins, stops, words)
+        matters = np.flatnonzero(self._is_reached(flags, begins, stops, words))
+        if not len(matters):
+            return zip((), (), (), (), strict=True)
         numbers, begins, stops = numbers[matters], begins[matters], stops[matters]
         # The longer ones first, as a word of one letter may follow what ends with the very same letter.
         order = np.lexsort((begins, stops))

@@ -378,15 +378,16 @@ def _separate(symbols: _Symbols) -> _Symbols:
     gap = classes & (_LETTER | _DIGIT | _MASKED) == 0
     gaps = np.flatnonzero(gap)
     begins = np.append(True, gaps[1:] != gaps[:-1] + 1)[: len(gaps)]
+    marks = np.full(int(np.count_nonzero(begins)), ord(" "), dtype=np.uint32)
     signs = codes[gaps]
     between = np.flatnonzero(signs != ord(" "))
-    signs = signs[between]
-    runs = (np.cumsum(begins) - 1)[between]
-    marks = np.full(int(np.count_nonzero(begins)), ord(" "), dtype=np.uint32)
-    marks[runs[_ends_sentence(codes, classes, gaps[between])]] = ord(SENTENCE_END)
-    lines = runs[signs == ord("\n")]
-    marks[lines[1:][lines[1:] == lines[:-1]]] = ord(PARAGRAPH_END)
-    marks[runs[signs == ord("\f")]] = ord(PARAGRAPH_END)
+    if len(between):
+        signs = signs[between]
+        runs = (np.cumsum(begins) - 1)[between]
+        marks[runs[_ends_sentence(codes, classes, gaps[between])]] = ord(SENTENCE_END)
+        lines = runs[signs == ord("\n")]
+        marks[lines[1:][lines[1:] == lines[:-1]]] = ord(PARAGRAPH_END)
+        marks[runs[signs == ord("\f")]] = ord(PARAGRAPH_END)
     repeated = _repeated(codes)
     codes[gaps[begins]] = marks
     keep = ~gap

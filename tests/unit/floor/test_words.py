@@ -6,7 +6,6 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handlers.floor import index
 from handlers.floor.normalize import Normalizer
 from handlers.floor.words import MOST_DIFFERENT, MOST_LETTERS, WordPieces, Words
 from tests.unit.floor.phrases import entry, floor_of, found
@@ -57,6 +56,5 @@ def test_pieces_of_more_letters_than_a_key_tells_apart_are_searched_for() -> Non
     words = [a + b for a, b in pairwise(letters)]
     floor = floor_of(*(entry(word) for word in words))
 
-    assert index.MOST_DIFFERENT == MOST_DIFFERENT
     assert found(floor, ", ".join(words)) == words
     assert found(floor, "x".join(words)) == []
