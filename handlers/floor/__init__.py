@@ -2,5 +2,6 @@
 
 It may import ``handlers.core`` alone. ``phrases/`` holds the statements as data, one file a language;
 ``phrase_file`` reads and checks them, ``alternatives`` expands them, ``normalize`` brings texts and phrases into one
-form, and ``matcher`` finds the ones in the others. What it finds are kinds and character spans, never words.
+form, ``index`` finds the ones in the others (``words``: short ones, at words alone), and ``matcher`` the statements
+among them, which no guard turns (``gaps``: across what). What it finds are kinds and character spans, never words.
 """

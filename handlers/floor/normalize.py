@@ -70,7 +70,7 @@ _FOLDED: Final[Mapping[str, str]] = {
 _KEPT_MARKS: Final = frozenset("\u3099\u309a")
 """Voicing marks of kana, which make another letter."""
 
-_ASCII_LETTER, _OTHER_LETTER, _DIGIT, _LOOKALIKE, _SPACE, _END_MARK = 1, 2, 4, 8, 16, 32
+_ASCII_LETTER, _OTHER_LETTER, _DIGIT, _LOOKALIKE, _SPACE, _END_MARK, _MASKED = (1 << bit for bit in range(7))
 _LETTER: Final = _ASCII_LETTER | _OTHER_LETTER
 _LOOKALIKES: Final[Mapping[str, str]] = {
     "0": "o",
@@ -86,6 +86,9 @@ _LOOKALIKES: Final[Mapping[str, str]] = {
 }
 _ONES: Final = "1!|"
 """Read as ``i`` or as ``l``."""
+
+_NONE: Final = 0xFFFFFFFE
+"""In the place of the symbol of a character that has none; one more, of one that has several."""
 
 Ones = Literal["i", "l"]
 
@@ -109,6 +112,18 @@ class Normalized:
     ends: Flags
     shared: Flags
     has_ones: bool
+
+    def part(self, begin: int, stop: int) -> Normalized:
+        """Return the symbols from ``begin`` to ``stop``; the characters are still those of the whole text."""
+        return Normalized(
+            self.symbols[begin:stop],
+            self.first[begin:stop],
+            self.last[begin:stop],
+            self.starts[begin:stop],
+            self.ends[begin:stop],
+            self.shared[begin:stop],
+            self.has_ones,
+        )
 
     @property
     def string(self) -> str:
@@ -145,7 +160,8 @@ class Normalizer:
             ones: what ``1``, ``!`` and ``|`` inside words are read as.
         """
         symbols, has_ones = _read_lookalikes(_fold(text), ones)
-        symbols = self._read_masks(_drop_edge_stars(_collapse(symbols)))
+        if ((symbols.codes == ord(STAR)) | (symbols.codes == ord("|"))).any():  # signs that are collapsed like letters
+            symbols = self._read_masks(_drop_edge_stars(_collapse(symbols)))
         return self._join(_separate(symbols), has_ones)
 
     def _read_masks(self, symbols: _Symbols) -> _Symbols:
@@ -162,30 +178,30 @@ class Normalizer:
         """Leave out fillers and spaces, and collapse letters that meet by it."""
         codes = symbols.codes
         is_gap = codes < ord("0")
-        starts = ~is_gap & np.concatenate(([True], is_gap[:-1]))
-        ends = ~is_gap & np.concatenate((is_gap[1:], [True]))
+        starts, ends = ~is_gap, ~is_gap
+        starts[1:] &= is_gap[:-1]
+        ends[:-1] &= is_gap[1:]
         keep = codes != ord(" ")
         if self._fillers is not None:
-            keep &= ~self._fillers.mark(codes)
+            self._fillers.drop(codes, is_gap, keep)
         places = np.flatnonzero(keep)
-        kept, starts, ends = symbols.at(places), starts[places], ends[places]
-        new = _is_new(kept.codes)
+        codes = codes[places]
+        repeated = _repeated(codes)
+        starts, ends = starts[places], ends[places]
+        shared = np.zeros(len(places), dtype=np.bool_)
+        if not len(repeated):
+            return Normalized(codes, symbols.first[places], symbols.last[places], starts, ends, shared, has_ones)
+        new = np.ones(len(places), dtype=np.bool_)
+        new[repeated] = False
         begin = np.flatnonzero(new)
-        shared = np.zeros(len(begin), dtype=np.bool_)
-        if len(begin) < len(new):
-            repeated = np.flatnonzero(~new)
-            at = np.searchsorted(begin, repeated, side="right") - 1
-            shared[at[starts[repeated]]] = True
-            ends[begin[at[ends[repeated]]]] = True
-            starts[begin] |= shared
+        at = begin[np.searchsorted(begin, repeated, side="right") - 1]
+        shared[at[starts[repeated]]] = True
+        ends[at[ends[repeated]]] = True
+        starts |= shared
+        last = symbols.last[places]
+        last[at] = last[repeated]
         return Normalized(
-            kept.codes[begin],
-            kept.first[begin],
-            _last_of(kept.last, begin),
-            starts[begin],
-            ends[begin],
-            shared,
-            has_ones,
+            codes[begin], symbols.first[places[begin]], last[begin], starts[begin], ends[begin], shared[begin], has_ones
         )
 
 
@@ -208,23 +224,23 @@ class Fillers:
     def __setstate__(self, state: tuple[list[str], list[str]]) -> None:
         self.__init__(*state)  # type: ignore[misc]
 
-    def mark(self, codes: Codes) -> Flags:
-        """Return which of ``codes`` belong to a filler; none reaches across the end of a sentence."""
-        is_gap = codes < ord("0")
-        spaced = np.where(is_gap, np.uint32(ord(" ")), codes)
+    def drop(self, codes: Codes, is_gap: Flags, keep: Flags) -> None:
+        """Take out of ``keep`` which of ``codes`` belong to a filler; none reaches across the end of a sentence."""
+        spaced = codes.copy()
+        spaced[is_gap] = ord(" ")
         hits = self._automaton.find_matches_as_indexes(f" {_string(spaced)} ", overlapping=True)
-        change = np.zeros(len(codes) + 2, dtype=np.int64)
-        if hits:
-            found = np.asarray(hits, dtype=np.int64)
-            is_word = found[:, 0] < len(self._words)
-            # The string has one space more at its beginning; of a word, the spaces around it stay.
-            begins, stops = found[:, 1] - 1 + is_word, found[:, 2] - 1 - is_word
-            passed = np.concatenate(([0], np.cumsum(is_gap & (codes != ord(" ")))))
-            is_whole = passed[begins] == passed[stops]  # no sentence ends within it
-            np.add.at(change, begins[is_whole], 1)
-            np.add.at(change, stops[is_whole], -1)
-        marked: Flags = np.cumsum(change)[: len(codes)] > 0
-        return marked & ~is_gap
+        if not hits:
+            return
+        found = np.array(hits, dtype=np.int64)
+        is_word = found[:, 0] < len(self._words)
+        # The string has one space more at its beginning; of a word, the spaces around it stay.
+        begins, stops = found[:, 1] - 1 + is_word, found[:, 2] - 1 - is_word
+        breaks = np.flatnonzero(is_gap & keep)
+        is_whole = np.searchsorted(breaks, begins) == np.searchsorted(breaks, stops)  # no sentence ends within it
+        begins, sizes = begins[is_whole], (stops - begins)[is_whole]
+        # All places of all of them: each one's first, as often as it has letters, and how many came before in it.
+        places = np.repeat(begins - np.cumsum(sizes) + sizes, sizes) + np.arange(int(sizes.sum()))
+        keep[places[~is_gap[places]]] = False
 
 
 def mask_forms(word: str) -> list[str]:
@@ -251,7 +267,7 @@ def _replace(symbols: _Symbols, words: list[tuple[int, int]], masks: Mapping[str
             first.append(symbols.first[begin:end])
             last.append(symbols.last[begin:end])
         else:
-            codes.append(_codes(word))
+            codes.append(codes_of(word))
             first.append(np.full(len(word), symbols.first[begin]))
             last.append(np.full(len(word), symbols.last[end - 1]))
         done = end
@@ -263,13 +279,23 @@ def _replace(symbols: _Symbols, words: list[tuple[int, int]], masks: Mapping[str
 
 def _fold(text: str) -> _Symbols:
     table = _table()
-    rows = np.minimum(_codes(text), _TABLE_SIZE)
-    counts = table.counts[rows]
-    total = int(counts.sum())
-    source = np.repeat(np.arange(len(rows)), counts)
-    # Where each character's symbols begin in the pool, less where they begin in the result.
-    shift = table.offsets[rows] - (np.cumsum(counts) - counts)
-    codes = table.pool[np.repeat(shift, counts) + np.arange(total)]
+    rows = codes_of(text)
+    if len(text) and not text.isascii():
+        rows = np.minimum(rows, _TABLE_SIZE)
+    codes = table.single[rows]
+    others = np.flatnonzero(codes >= _NONE)
+    if not len(others):
+        source = np.arange(len(codes))
+    elif (codes[others] == _NONE).all():
+        keep = codes != _NONE
+        source = np.flatnonzero(keep)
+        codes = codes[source]
+    else:
+        counts = table.counts[rows]
+        source = np.repeat(np.arange(len(rows)), counts)
+        # Where each character's symbols begin in the pool, less where they begin in the result.
+        shift = table.offsets[rows] - (np.cumsum(counts) - counts)
+        codes = table.pool[shift[source] + np.arange(len(source))]
     return _Symbols(codes, source, source)
 
 
@@ -277,36 +303,44 @@ def _read_lookalikes(symbols: _Symbols, ones: Ones) -> tuple[_Symbols, bool]:
     """Read digits and signs that touch letters as the letters that they look like."""
     codes = symbols.codes
     classes = _classes(codes)
-    looks = classes & _LOOKALIKE != 0
-    if not looks.any():
+    looks = np.flatnonzero(classes & _LOOKALIKE)
+    if not len(looks):
         return symbols, False
-    letter = classes & _ASCII_LETTER != 0
-    before = np.concatenate(([False], letter[:-1]))
-    after = np.concatenate((letter[1:], [False]))
-    is_digit = classes & _DIGIT != 0
-    is_sharp = (codes == ord("@")) | (codes == ord("$"))
-    in_word = _share_runs(letter | is_digit | (codes == ord(STAR)), letter)
-    read = looks & np.where(is_digit, in_word, np.where(is_sharp, after, before & after))
-    letters = _LOOKALIKE_LETTERS[np.minimum(codes, 127)]
-    is_one = read & np.isin(codes, _codes(_ONES))
-    codes = np.where(read, letters, codes)
-    codes[is_one] = ord(ones)
+    before = np.where(looks > 0, classes[looks - 1], 0) & _ASCII_LETTER != 0
+    after = classes[np.minimum(looks + 1, len(codes) - 1)] & _ASCII_LETTER != 0  # the last one is no letter itself
+    signs = codes[looks]
+    is_digit = classes[looks] & _DIGIT != 0
+    is_sharp = (signs == ord("@")) | (signs == ord("$"))
+    read = np.where(is_sharp, after, before & after)
+    read[is_digit] = _touch_letters(codes, classes, looks[is_digit])
+    looks, signs = looks[read], signs[read]
+    if not len(looks):
+        return symbols, False
+    letters = _LOOKALIKE_LETTERS[signs]
+    is_one = np.isin(signs, codes_of(_ONES))
+    letters[is_one] = ord(ones)
+    codes = codes.copy()
+    codes[looks] = letters
     return _Symbols(codes, symbols.first, symbols.last), bool(is_one.any())
 
 
-def _share_runs(runs: Flags, wanted: Flags) -> Flags:
-    """Return the places of those unbroken ``runs`` that hold anything ``wanted``."""
-    number = np.cumsum(runs & ~np.concatenate(([False], runs[:-1])))
-    holds = np.zeros(int(number[-1]) + 1, dtype=np.bool_)
-    holds[number[runs & wanted]] = True
-    shared: Flags = runs & holds[number]
-    return shared
+def _touch_letters(codes: Codes, classes: NDArray[np.uint8], places: Indexes) -> Flags:
+    """Say of ``places`` whether the unbroken run of letters, digits and stars around each holds an ASCII letter."""
+    breaks = np.flatnonzero((classes & (_ASCII_LETTER | _DIGIT) == 0) & (codes != ord(STAR)))
+    run = np.searchsorted(breaks, places)
+    letters = np.flatnonzero(classes & _ASCII_LETTER)
+    edges = np.concatenate(([-1], breaks, [len(codes)]))
+    touch: Flags = np.searchsorted(letters, edges[run]) != np.searchsorted(letters, edges[run + 1])
+    return touch
 
 
 def _collapse(symbols: _Symbols) -> _Symbols:
-    begin = np.flatnonzero(_is_new(symbols.codes))
-    if len(begin) == len(symbols.codes):
+    repeated = _repeated(symbols.codes)
+    if not len(repeated):
         return symbols
+    new = np.ones(len(symbols.codes), dtype=np.bool_)
+    new[repeated] = False
+    begin = np.flatnonzero(new)
     return _Symbols(symbols.codes[begin], symbols.first[begin], _last_of(symbols.last, begin))
 
 
@@ -316,12 +350,11 @@ def _last_of(last: Indexes, begin: Indexes) -> Indexes:
     return ended
 
 
-def _is_new(codes: Codes) -> Flags:
-    """Return which symbols do not repeat the letter or star before them."""
-    same = np.concatenate(([False], codes[1:] == codes[:-1]))
-    repeatable = (codes >= ord("a")) | (codes == ord(STAR))
-    fresh: Flags = ~(same & repeatable)
-    return fresh
+def _repeated(codes: Codes) -> Indexes:
+    """Return the places of symbols that repeat the letter or star before them."""
+    same = np.flatnonzero(codes[1:] == codes[:-1]) + 1
+    repeated: Indexes = same[(codes[same] >= ord("a")) | (codes[same] == ord(STAR))]
+    return repeated
 
 
 def _drop_edge_stars(symbols: _Symbols) -> _Symbols:
@@ -336,24 +369,34 @@ def _drop_edge_stars(symbols: _Symbols) -> _Symbols:
 
 
 def _separate(symbols: _Symbols) -> _Symbols:
-    """Put one space, end of sentence or end of paragraph between two words, in the place of all that stands there."""
-    codes = symbols.codes
+    """Put one space, end of sentence or end of paragraph between two words, in the place of all that stands there.
+
+    Repeated letters are collapsed.
+    """
+    codes = symbols.codes.copy()
     classes = _classes(codes)
-    gap = classes & (_LETTER | _DIGIT) == 0
-    gap &= codes != ord(STAR)
-    begin = gap & ~np.concatenate(([False], gap[:-1]))
+    gap = classes & (_LETTER | _DIGIT | _MASKED) == 0
     gaps = np.flatnonzero(gap)
-    runs = np.cumsum(begin[gaps]) - 1
-    marks = np.full(int(runs[-1]) + 1 if len(runs) else 0, ord(" "), dtype=np.uint32)
-    marks[runs[_ends_sentence(codes, classes, gaps)]] = ord(SENTENCE_END)
-    between = codes[gaps]
-    lines = np.bincount(runs[between == ord("\n")], minlength=len(marks))
-    marks[lines > 1] = ord(PARAGRAPH_END)
-    marks[runs[between == ord("\f")]] = ord(PARAGRAPH_END)
-    places = np.flatnonzero(begin | ~gap)
-    kept = symbols.at(places)
-    kept.codes[begin[places]] = marks
-    return kept
+    begins = np.append(True, gaps[1:] != gaps[:-1] + 1)[: len(gaps)]
+    marks = np.full(int(np.count_nonzero(begins)), ord(" "), dtype=np.uint32)
+    signs = codes[gaps]
+    between = np.flatnonzero(signs != ord(" "))
+    if len(between):
+        signs = signs[between]
+        runs = (np.cumsum(begins) - 1)[between]
+        marks[runs[_ends_sentence(codes, classes, gaps[between])]] = ord(SENTENCE_END)
+        lines = runs[signs == ord("\n")]
+        marks[lines[1:][lines[1:] == lines[:-1]]] = ord(PARAGRAPH_END)
+        marks[runs[signs == ord("\f")]] = ord(PARAGRAPH_END)
+    repeated = _repeated(codes)
+    codes[gaps[begins]] = marks
+    keep = ~gap
+    keep[gaps[begins]] = True
+    keep[repeated] = False
+    places = np.flatnonzero(keep)
+    last = symbols.last[places]
+    last[np.searchsorted(places, repeated) - 1] = symbols.last[repeated]
+    return _Symbols(codes[places], symbols.first[places], last)
 
 
 def _ends_sentence(codes: Codes, classes: NDArray[np.uint8], gaps: Indexes) -> Flags:
@@ -369,7 +412,8 @@ def _ends_sentence(codes: Codes, classes: NDArray[np.uint8], gaps: Indexes) -> F
     return ended
 
 
-def _codes(text: str) -> Codes:
+def codes_of(text: str) -> Codes:
+    """Return the code points of a string."""
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
 
 
@@ -393,6 +437,7 @@ def _class_table() -> NDArray[np.uint8]:
         classes[ord(sign)] |= _SPACE
     for sign in "!?":
         classes[ord(sign)] |= _END_MARK
+    classes[ord(STAR)] |= _MASKED
     return classes
 
 
@@ -404,8 +449,9 @@ _LOOKALIKE_LETTERS: Final = np.array(
 
 @dataclass(frozen=True, slots=True)
 class _Table:
-    """The symbols of every character: ``pool[offset : offset + count]``."""
+    """The symbols of every character: ``pool[offset : offset + count]``, and ``single`` where it is one."""
 
+    single: Codes
     offsets: Indexes
     counts: Indexes
     pool: Codes
@@ -416,7 +462,10 @@ def _table() -> _Table:
     rows = [_symbols_of(chr(code)) for code in range(_TABLE_SIZE)]
     rows.append("\U0001ffff")  # of every character above: a letter that no phrase holds
     counts = np.array([len(row) for row in rows], dtype=np.int64)
-    return _Table(np.cumsum(counts) - counts, counts, _codes("".join(rows)))
+    offsets, pool = np.cumsum(counts) - counts, codes_of("".join(rows))
+    single = np.where(counts == 1, pool[np.minimum(offsets, len(pool) - 1)], np.uint32(_NONE))
+    single[counts > 1] += 1
+    return _Table(single, offsets, counts, pool)
 
 
 def _symbols_of(char: str) -> str:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from handlers.core.statements import LANGUAGES, Statement, kinds_of, languages_of
 from handlers.floor.alternatives import wordings
-from handlers.floor.matcher import PHRASES, Floor, load_floor, read_folder
+from handlers.floor.matcher import PHRASES, Floor, _Context, load_floor, read_folder
 from tests.unit.floor.phrases import entry, file_of, floor_of, found
 
 SMALL = floor_of(
@@ -315,3 +315,24 @@ def test_a_compiled_index_finds_the_same() -> None:
     text = "I am about to take my life. kms. I don't think I want to die. I wish, I want to die."
 
     assert again.find(text) == SMALL.find(text)
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(
+                ["i want to die", "i tried to kill myself", "he said", "in the song", "glad i survived", "a song", ""]
+            ),
+            st.sampled_from([" ", ". ", "! ", "\n", "\n\n", ", "]),
+        ),
+        max_size=16,
+    )
+)
+def test_guards_are_looked_for_wherever_they_reach(said: list[tuple[str, str]]) -> None:
+    text = "".join(words + sign for words, sign in said)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_Context, "_windows", lambda self, matches: [(0, len(self._text.symbols))])
+        everywhere = SMALL.find(text)
+
+    assert SMALL.find(text) == everywhere
