@@ -27,7 +27,7 @@ COPIED: Final = ("handlers", "tests", "pyproject.toml", "export", "server", "cli
 QUICK: Final = """
 from tests.unit.core import test_policy_cases as cases
 assert cases.all_explained() == cases.EXPLAINED.read_text(encoding="utf-8")
-for row in (*cases.ROWS, *cases.FLOOR_ROWS, *cases.V2_ROWS):
+for row in cases.ALL_ROWS:
     cases.test_the_default_policy_decides_the_case(row)
 """
 LIMIT_S: Final = 120.0

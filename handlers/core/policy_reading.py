@@ -85,10 +85,10 @@ class Reading:
         """Whether the text is about somebody else."""
         return self.case.context.subject == "other"
 
-    def risk_scores(self) -> Iterator[tuple[str, LabelPolicy, float]]:
-        """Yield every label that is not neutral and has a score."""
+    def scores_of(self, kind: str) -> Iterator[tuple[str, LabelPolicy, float]]:
+        """Yield every label of a kind that has a score."""
         for name, score in self.scores.items():
-            if self.labels[name].kind != "neutral":
+            if self.labels[name].kind == kind:
                 yield name, self.labels[name], score
 
     def disagreements(self) -> Iterator[tuple[str, str]]:
@@ -101,7 +101,7 @@ class Reading:
 
     def reaches_off(self, name: str) -> bool:
         """Say whether this entry's own score of a label is at least ``off``."""
-        return self.scores.get(name, -1.0) >= self.labels[name].off
+        return name in self.scores and self.scores[name] >= self.labels[name].off
 
 
 @dataclass(frozen=True, slots=True)  # pragma: no mutate
@@ -120,7 +120,7 @@ class Finding:
     labels: tuple[str, ...]
     why: str
     basis: Basis = "entry"
-    may_disclose: bool = False
+    may_disclose: bool = False  # pragma: no mutate
 
 
 @dataclass(frozen=True, slots=True)  # pragma: no mutate
@@ -139,8 +139,8 @@ class Situation:
     uncertain: bool
     readers_tier: Tier
     disclosing_tier: Tier
-    flags: tuple[str, ...] = ()
-    for_reviewer: bool = False
+    flags: tuple[str, ...]
+    for_reviewer: bool = False  # pragma: no mutate
 
     @property
     def ground(self) -> Tier:
@@ -168,9 +168,9 @@ class Outcome:
     status: Status
     reason: Reason | None
     why: str
-    not_before: datetime | None = None
-    not_after: datetime | None = None
-    waits_for_human: bool = False
+    not_before: datetime | None = None  # pragma: no mutate
+    not_after: datetime | None = None  # pragma: no mutate
+    waits_for_human: bool = False  # pragma: no mutate
 
 
 def read(case: Case, policy: Policy) -> Reading:

@@ -94,8 +94,8 @@ def emergency_signal(reading: Reading) -> Iterator[Finding]:
 
 
 def _acute(reading: Reading, rule: str, kind: str, tier: Tier) -> Iterator[Finding]:
-    for name, label, score in reading.risk_scores():
-        if label.kind == kind and score >= label.acute_on:
+    for name, label, score in reading.scores_of(kind):
+        if score >= label.acute_on:
             why = f"{name} {score} >= acute_on {label.acute_on}"
             yield Finding(rule, lower(tier, reading.caps[name]), tier, (name,), why)
 
@@ -281,8 +281,8 @@ def near_crisis(reading: Reading) -> str | None:
     """A crisis label is between ``off`` and ``on``: lines and a human review, and nothing else on its account."""
     near = [
         f"{name} {score} >= off {label.off}"
-        for name, label, score in reading.risk_scores()
-        if label.kind == "crisis" and label.off <= score < label.on
+        for name, label, score in reading.scores_of("crisis")
+        if label.off <= score < label.on
     ]
     return ", ".join(near) or None
 

@@ -79,7 +79,7 @@ def test_each_action_needs_its_own_scope_and_crisis_lines_need_none() -> None:
 
 
 def situation(given: dict[str, Any], tier: Tier = "emergency_contact", **changes: Any) -> Situation:
-    return Situation(read(case({SI: 0.95}, given, **changes), SIGNED), tier, False, tier, tier)
+    return Situation(read(case({SI: 0.95}, given, **changes), SIGNED), tier, False, tier, tier, ())
 
 
 @pytest.mark.parametrize("action", [action for action in ACTIONS if scope_of(action) is not None])
