@@ -521,9 +521,9 @@ def cooldown(situation: Situation, action: Action) -> Outcome | None:
     explicit statement has none, and neither has one for an action that waits for a reviewer.
     """
     reading = situation.reading
-    clock = reading.earlier if action in THIRD_PARTY else reading.later
-    if reading.now is None or clock is None or (action == "request_human_review" and _is_review_due(situation)):
+    if reading.now is None or (action == "request_human_review" and _is_review_due(situation)):
         return None
+    clock = reading.clocks[0 if action in THIRD_PARTY else -1]
     span = timedelta(hours=_cool_down_hours(reading.policy, action))
     for last in _last(reading):
         elapsed = clock - last.at
@@ -590,7 +590,7 @@ def quiet_hours(situation: Situation, action: Action) -> Outcome | None:
 def quiet_until(quiet: QuietHours, now: datetime) -> datetime | None:
     """Return when the quiet hours that ``now`` lies in end, at the offset of ``now``; ``None`` outside of them."""
     clock = now.time()
-    if quiet.start < quiet.end:
+    if quiet.start < quiet.end:  # pragma: no mutate - a policy in which they are the same does not load
         return _at(now, quiet, 0) if quiet.start <= clock < quiet.end else None
     if clock >= quiet.start:
         return _at(now, quiet, 1)

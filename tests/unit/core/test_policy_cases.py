@@ -1289,6 +1289,32 @@ NO_CLOCK: dict[str, Any] = {"now": None, "history": history(*WITHIN)}
 TIMED = {"granted": True, "expires_at": NOW}
 
 WORDS_ROWS = [
+    Row(
+        "16, switched off",
+        case({"depressed": 0.95}, ALL),
+        "professional",
+        among={"notify_therapist": "suppressed: kill_switch"},
+        policy=policy_with(kill_switch=["notify_therapist"]),
+    ),
+    Row(
+        "16, without a cool-down a notice of a clock ahead holds back nothing",
+        case({"depressed": 0.95}, ALL, last_actions=[{"action": "notify_therapist", "at": "2026-03-01T15:00:00Z"}]),
+        "professional",
+        PROFESSIONAL,
+        policy=policy_with(actions__notify_therapist__cool_down_hours="0"),
+    ),
+    Row(
+        "39, no clock, and a link of before, which has no cool-down",
+        case({"depressed": 0.72}, ALL, now=None, last_actions=carried_out("help_link", 1)),
+        "self_help",
+    ),
+    Row(
+        "39, no clock, and lines of before, which have no cool-down",
+        case({"depressed": 0.95}, ALL, now=None, last_actions=carried_out("show_crisis_lines", 1)),
+        "professional",
+        uncertainty=("missing_time",),
+    ),
+    Row("23, the directory has no line", case({SI: 0.55}, ALL, country="ZZ"), "crisis"),
     Row("20, nothing at all", case({}, ALL), "none", uncertainty=("missing_signal",)),
     Row(
         "20, a score that is expected",
@@ -1459,7 +1485,7 @@ def explained(row: Row) -> Iterator[str]:
         waits = ", waits for a human" if gate.outcome.waits_for_human else ""
         yield f"  {gate.rule} {gate.action} {gate.outcome.status} {gate.outcome.reason}{waits}: {gate.why}"
     for line in found.lines:
-        yield f"  {line.rule}"
+        yield f"  {line.rule}: {line.why}"
 
 
 def all_explained() -> str:
