@@ -10,11 +10,12 @@ from deploy.gateway.limits import ROOT
 
 WALL_CLOCK = {"time.time", "time.time_ns", "datetime.now", "datetime.utcnow", "datetime.today", "date.today"}
 STAMPS = {
-    "handlers/escalation.py",  # when a decision was recorded
+    "handlers/escalation.py",  # when a decision was recorded, and its second clock: moved, it tells nobody anything
     "handlers/gate.py",  # when a worker reported
     "handlers/metrics.py",  # the time of gauges
     "handlers/spans.py",  # when a span began
-    "handlers/core/policy_cli.py",  # the day at which a directory is judged, on the command line
+    "handlers/core/directory.py",  # the day at which a directory is judged, on the command line
+    "handlers/core/policy_cli.py",  # the day at which a policy is judged, on the command line
     "server/logs.py",  # of a log line
     "client/_rest.py",  # a Retry-After that is a date
 }
