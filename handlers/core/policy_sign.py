@@ -54,10 +54,9 @@ def sign(payload: bytes, where: str, request: SignRequest) -> bytes:
         raise StartupError(f"{where}: readers.{request.reader}.signed: by {signed.by} on {signed.on} already; {again}")
     digest = policy.digest()
     if len(request.read) < MIN_READ or not digest.startswith(request.read):
-        raise StartupError(
-            f"{where}: this is not the policy that was read: the code at the end of its page begins with "
-            f"{digest[:MIN_READ]}; render the page, read it, and give its code"
-        )
+        # The code is not told here: it stands at the end of the page, for those who have read that far.
+        again = f"render its page, read it, and give the code at its end, {MIN_READ} digits of it at least"
+        raise StartupError(f"{where}: this is not the policy that was read: {again}")
     signature = {
         "by": request.by,
         "role": request.role,

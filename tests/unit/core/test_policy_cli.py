@@ -369,7 +369,7 @@ def test_a_policy_in_one_line_is_signed_as_well(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "read", "message"),
     [
-        ((), "0" * 64, "this is not the policy that was read: the code at the end of its page begins with "),
+        ((), "0" * 64, "this is not the policy that was read: render its page, read it, and give the code at its end"),
         ((), POLICY.digest()[:11], "this is not the policy that was read"),
         (("--reader", "sentiment"), None, "readers.sentiment: not a reader of a crisis signal; those are: conditions"),
         (("--reader", "nobody"), None, "readers.nobody: not a reader of a crisis signal; those are: conditions"),
@@ -381,7 +381,9 @@ def test_what_was_not_read_or_needs_no_signature_is_not_signed(
     out = tmp_path / "signed.yaml"
 
     assert sign(POLICY_FILE, out, "--calibration-sha256", "a" * 64, *arguments, read=read) == 2
-    assert f"policy: {POLICY_FILE}: {message}" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert f"policy: {POLICY_FILE}: {message}" in told
+    assert POLICY.digest()[:4] not in told, "the code is for those who have read the page"
     assert not out.exists()
 
 
