@@ -37,11 +37,12 @@ class TokenizedText:
     def char_span(self, span: TokenSpan) -> Span:
         """Return the characters that tokens ``[start, end)`` cover.
 
-        A tokenizer may leave spaces out of its offsets; what starts or ends the text reaches its edge all the same.
+        A tokenizer may leave spaces out of its offsets, even all of a token of spaces: they belong to the token after
+        them, and what starts or ends the text reaches its edge all the same.
         """
         start, end = span
         return Span(
-            start_char=self._characters_of(start)[0] if start else 0,
+            start_char=min(self._characters_of(start)[0], self._characters_of(start - 1)[1]) if start else 0,
             end_char=self._characters_of(end - 1)[1] if end < self.tokens else self.characters,
         )
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from random import Random
 
@@ -75,6 +76,15 @@ def test_the_whole_text_is_the_span_of_all_its_tokens(tokenizer: TextTokenizer, 
     text = tokenizer.tokenize(written)
 
     assert text.char_span((0, text.tokens)) == Span(start_char=0, end_char=len(written))
+
+
+def test_a_token_of_spaces_alone_covers_them(tokenizer: TextTokenizer) -> None:
+    text = tokenizer.tokenize("0000000 ")
+
+    spans = [text.char_span((token, token + 1)) for token in range(text.tokens)]
+
+    assert all(before.end_char >= after.start_char for before, after in pairwise(spans))
+    assert (spans[0].start_char, spans[-1].end_char) == (0, 8)
 
 
 @given(UNICODE.filter(bool), st.data())
