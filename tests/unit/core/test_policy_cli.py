@@ -6,15 +6,29 @@ import hashlib
 import json
 import runpy
 import sys
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from handlers.core.policy import trace
 from handlers.core.policy_cli import main
-from handlers.core.policy_explain import WIDTH
+from handlers.core.policy_explain import WIDTH, explain
 from handlers.core.policy_model import load_policy, policy_schema
-from tests.unit.core.policies import CONFIG, LABELS, POLICY, POLICY_FILE, TODAY, case, decision_of, policy_bytes
+from tests.unit.core.policies import (
+    CONFIG,
+    DIRECTORY,
+    GUIDANCE,
+    LABELS,
+    POLICY,
+    POLICY_FILE,
+    TODAY,
+    case,
+    decision_of,
+    policy_bytes,
+)
 
 LINES = [
     {"id": "c1", "signals": {"depressed": 0.72}, "consent": {"self_help": True}},
@@ -404,3 +418,17 @@ def test_a_signature_without_a_bundle_makes_no_sense(
 
     assert stopped.value.code == 2
     assert "usage: python -m handlers.core.policy sign" in capsys.readouterr().err
+
+
+def test_a_line_that_was_verified_is_explained_with_that_day() -> None:
+    verified = {"verified_at": TODAY - timedelta(days=1), "url": None}
+    lines = tuple(line.model_copy(update=verified if line.country else {}) for line in DIRECTORY.lines)
+    guidance = replace(GUIDANCE, directory=DIRECTORY.model_copy(update={"lines": lines}))
+    loaded = load_policy(POLICY_FILE, LABELS, TODAY)
+
+    words = explain(trace(case({"suicidal_ideation": 0.55}), loaded.policy, guidance), loaded)
+
+    assert "verified 2026-02-28" in words
+    assert "never verified" not in words and "samaritans.org" not in words
+    old = explain(trace(case({"suicidal_ideation": 0.55}, now="2027-03-01T14:00:00Z"), loaded.policy, guidance), loaded)
+    assert "verified 2026-02-28, which is too long" in old
