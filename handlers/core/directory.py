@@ -21,10 +21,10 @@ from importlib import resources
 from itertools import groupby
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from handlers.core.errors import StartupError
-from handlers.core.yamldata import DataFile, NamedFile, parse_yaml, read_file, validate_records
+from handlers.core.yamldata import DataFile, FrozenData, NamedFile, parse_yaml, read_file, validate_records
 
 DIRECTORY_NAME: Final = "crisis_lines.yaml"
 INTERNATIONAL: Final = "international"
@@ -45,12 +45,7 @@ Number = Annotated[str, Field(pattern=r"^\+?[0-9]([0-9 ()-]*[0-9])?$")]
 Url = Annotated[str, Field(pattern=r"^https?://[^\s/]+\.[^\s]+$")]
 
 
-class _Frozen(BaseModel):
-    # Strict, so that an unquoted 024 (to YAML the number 20) or NO (to YAML false) is refused, not shown.
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, hide_input_in_errors=True)
-
-
-class Line(_Frozen):
+class Line(FrozenData):
     """One record of the directory.
 
     Attributes:
@@ -118,7 +113,7 @@ class Line(_Frozen):
             raise ValueError("languages: name at least one")
 
 
-class ShownLine(_Frozen):
+class ShownLine(FrozenData):
     """A line as it is shown, ready for JSON (``model_dump(mode="json")``).
 
     Attributes:
@@ -168,7 +163,7 @@ class Check:
     verified_at: date | None
 
 
-class Directory(_Frozen):
+class Directory(FrozenData):
     """``crisis_lines.yaml`` as data.
 
     Attributes:

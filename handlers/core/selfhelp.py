@@ -8,10 +8,10 @@ from functools import cached_property
 from itertools import chain, islice, zip_longest
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from handlers.core.directory import AgeBand, Language, RecordId, Url, Words, language_of
-from handlers.core.yamldata import DataFile, parse_yaml, read_file, validate_records
+from handlers.core.yamldata import DataFile, FrozenData, parse_yaml, read_file, validate_records
 
 CATALOGUE_NAME: Final = "self_help.yaml"
 FALLBACK_LANGUAGE: Final = "en"
@@ -25,11 +25,7 @@ Age = Literal["all", "adult", "minor"]
 When = Literal["no_lines", "day", "evening"]
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, hide_input_in_errors=True)
-
-
-class Review(_Frozen):
+class Review(FrozenData):
     """Who read the words before they were used: ``by`` whom, ``on`` which day, in what ``role``."""
 
     by: Words
@@ -37,14 +33,14 @@ class Review(_Frozen):
     role: Words
 
 
-class ChecklistQuestion(_Frozen):
+class ChecklistQuestion(FrozenData):
     """One question that every item was held against; the answer must be yes."""
 
     id: CheckId
     question: Words
 
 
-class SelfHelpItem(_Frozen):
+class SelfHelpItem(FrozenData):
     """One exercise or idea.
 
     Attributes:
@@ -89,7 +85,7 @@ class SelfHelpItem(_Frozen):
         return frozenset(self.not_for), self.age, frozenset(self.when)
 
 
-class Catalogue(_Frozen):
+class Catalogue(FrozenData):
     """``self_help.yaml`` as data.
 
     Attributes:

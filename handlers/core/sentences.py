@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from handlers.core.directory import Language, Words, language_of
 from handlers.core.selfhelp import FALLBACK_LANGUAGE, Review
-from handlers.core.yamldata import DataFile, parse_yaml, read_file, validate_records
+from handlers.core.yamldata import DataFile, FrozenData, parse_yaml, read_file, validate_records
 
 SENTENCES_NAME: Final = "sentences.yaml"
 RULES: Final = (
@@ -45,11 +45,7 @@ RULES: Final = (
 RuleName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, hide_input_in_errors=True)
-
-
-class Sentence(_Frozen):
+class Sentence(FrozenData):
     """What the person reads, ready for JSON: ``text`` in ``language`` on account of ``rule``."""
 
     rule: RuleName
@@ -57,7 +53,7 @@ class Sentence(_Frozen):
     text: Words
 
 
-class SentencesOfLanguage(_Frozen):
+class SentencesOfLanguage(FrozenData):
     """The sentences of one language.
 
     Attributes:
@@ -69,7 +65,7 @@ class SentencesOfLanguage(_Frozen):
     sentences: dict[RuleName, Words]
 
 
-class Sentences(_Frozen):
+class Sentences(FrozenData):
     """``sentences.yaml`` as data.
 
     Attributes:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol, Self, TypeVar
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
 
 from handlers.core.errors import StartupError
@@ -66,6 +66,20 @@ class _StrictLoader(_SafeLoader):
             if key_node.tag == _BOOLEAN:
                 key_node.tag = _WORD
         return super().construct_mapping(node, deep)
+
+
+class FrozenData(BaseModel):
+    """A record of a data file. What a copy has computed from its fields is computed anew."""
+
+    # Strict, so that an unquoted 024 (to YAML the number 20) or NO (to YAML false) is refused, not shown.
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, hide_input_in_errors=True)
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Return a copy, without what ``cached_property`` has kept of the fields as they were."""
+        copied = super().model_copy(update=update, deep=deep)
+        for name in set(copied.__dict__).difference(type(self).model_fields):
+            del copied.__dict__[name]
+        return copied
 
 
 def read_file(file: DataFile) -> bytes:

@@ -597,3 +597,15 @@ def test_the_module_runs_as_a_command() -> None:
 
     assert done.returncode == 3
     assert done.stdout.startswith("GB\n")
+
+
+def test_a_copy_with_other_lines_shows_those() -> None:
+    before = SHIPPED.select("GB", "en", "adult", date(2026, 12, 1), MAX_AGE_DAYS)
+    other = SHIPPED.model_copy(
+        update={"lines": tuple(line.model_copy(update={"name": "Another name"}) for line in SHIPPED.lines)}
+    )
+
+    after = other.select("GB", "en", "adult", date(2026, 12, 1), MAX_AGE_DAYS)
+
+    assert {line.name for line in after} == {"Another name"}
+    assert "Another name" not in {line.name for line in before}
