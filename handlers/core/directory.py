@@ -460,7 +460,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--country", nargs="+", type=str.upper, default=[], metavar="CC", help="only these countries, such as GB IE"
     )
-    command.add_argument("--today", type=_date, metavar="DATE", help="the day to count from; default: today")
+    command.add_argument("--today", type=parse_day, metavar="DATE", help="the day to count from; default: today")
     command.add_argument(
         "--max-age-days",
         type=_days,
@@ -472,7 +472,8 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _date(value: str) -> date:
+def parse_day(value: str) -> date:
+    """Read a day of the command line; for ``argparse``."""
     try:
         return date.fromisoformat(value)
     except ValueError:

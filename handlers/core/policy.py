@@ -287,7 +287,7 @@ def _lines(situation: Situation, guidance: Guidance) -> tuple[ShownLine, ...]:
     context = situation.reading.case.context
     return guidance.directory.select(
         context.country,
-        context.locale or context.language,
+        _language(situation.reading.case),
         context.age_band,
         None if context.now is None else context.now.date(),
         situation.reading.policy.actions.show_crisis_lines.max_age_days,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from importlib import resources
 from typing import Final
 
 from handlers.core.decision_record import MAX_LINE_BYTES, DecisionRecord, parse_line
-from handlers.core.directory import DIRECTORY_NAME, load_directory
+from handlers.core.directory import DIRECTORY_NAME, load_directory, parse_day
 from handlers.core.errors import StartupError
 from handlers.core.policy import Guidance, decide, trace
 from handlers.core.policy_case import Case, CaseError, parse_case
@@ -24,6 +23,7 @@ from handlers.core.policy_model import POLICY_NAME, LoadedPolicy, load_policy, p
 from handlers.core.policy_page import render_page
 from handlers.core.policy_replay import Replayed, replay
 from handlers.core.policy_sign import SignRequest, sign
+from handlers.core.records import hash_argument
 from handlers.core.selfhelp import CATALOGUE_NAME, load_catalogue
 from handlers.core.sentences import SENTENCES_NAME, load_sentences
 from handlers.core.yamldata import DataFile, NamedFile, read_file
@@ -171,13 +171,6 @@ def _write(name: str, page: str) -> None:
         file.write(page)
 
 
-def _date(value: str) -> date:
-    try:
-        return date.fromisoformat(value)
-    except ValueError:
-        raise argparse.ArgumentTypeError("a date such as 2026-03-01") from None
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m handlers.core.policy",
@@ -190,7 +183,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--directory", metavar="FILE", help=f"default: the bundle's {DIRECTORY_NAME}")
     parser.add_argument("--catalogue", metavar="FILE", help=f"default: the bundle's {CATALOGUE_NAME}")
     parser.add_argument("--sentences", metavar="FILE", help=f"default: the bundle's {SENTENCES_NAME}")
-    parser.add_argument("--today", type=_date, metavar="DATE", help="day on which the policy must be in force")
+    parser.add_argument("--today", type=parse_day, metavar="DATE", help="day on which the policy must be in force")
     parser.add_argument("--explain", nargs="?", const=ONLY_CASE, metavar="ID", help="the case of this id, in words")
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--cases", metavar="FILE", help="one case a line, as JSON")
@@ -214,16 +207,12 @@ def _sign_parser() -> argparse.ArgumentParser:
     parser.add_argument("--reader", required=True, metavar="NAME", help="the reader to sign for, such as conditions")
     parser.add_argument("--by", required=True, metavar="NAME", help="the person who answers for it")
     parser.add_argument("--role", required=True, metavar="ROLE", help="what they are, such as clinical lead")
-    parser.add_argument("--on", type=_date, metavar="DATE", help="the day of the signature; default: today")
+    parser.add_argument("--on", type=parse_day, metavar="DATE", help="the day of the signature; default: today")
     parser.add_argument("--read", required=True, metavar="CODE", help="the code at the end of the page that they read")
     bundle = parser.add_mutually_exclusive_group(required=True)
     bundle.add_argument("--calibration", metavar="FILE", help="calibration.json of the bundle that is signed for")
-    bundle.add_argument("--calibration-sha256", type=_hash, metavar="HASH", help="or its SHA-256")
+    bundle.add_argument(
+        "--calibration-sha256", type=hash_argument("--calibration-sha256"), metavar="HASH", help="or its SHA-256"
+    )
     parser.add_argument("--out", required=True, metavar="FILE", help="where the signed policy is written")
     return parser
-
-
-def _hash(value: str) -> str:
-    if not re.fullmatch(r"[0-9a-f]{64}", value):
-        raise argparse.ArgumentTypeError("64 hexadecimal digits in small letters")
-    return value

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from handlers.core.decision_record import DecisionRecord, GuidanceUsed
 from handlers.core.policy import Decision, Guidance, decide
-from handlers.core.policy_case import Case, CaseContext
+from handlers.core.policy_case import Case
 from handlers.core.policy_consent import scope_state
 from handlers.core.policy_history import reached_labels, recent_span
 from handlers.core.policy_model import LoadedPolicy
@@ -31,13 +31,13 @@ def recordable(case: Case, loaded: LoadedPolicy, guidance: Guidance) -> Case:
     what the rules read: nothing without consent to it; where the time is known, the entries of the days that count,
     with the labels that reach ``off``.
     """
-    policy = loaded.policy
+    policy, items = loaded.policy, {item.id for item in guidance.catalogue.items}
     reading = read(case, policy)
     context = case.context.model_copy(
         update={
             "active": tuple(dict.fromkeys(_known(name, policy.labels) for name in case.context.active)),
             "history": tuple(_history(reading)),
-            "last_actions": tuple(_last_action(last, guidance) for last in case.context.last_actions),
+            "last_actions": tuple(_last_action(last, items) for last in case.context.last_actions),
             "confirmation": _confirmation(case),
         }
     )
@@ -50,7 +50,7 @@ def recordable(case: Case, loaded: LoadedPolicy, guidance: Guidance) -> Case:
         expected_signals=case.expected_signals,
         statement=case.statement,
         consent=case.consent,
-        context=CaseContext.model_validate(context.model_dump()),
+        context=context,
     )
 
 
@@ -134,8 +134,7 @@ def _history(reading: Reading) -> Iterator[HistoryEntry]:
             yield entry.model_copy(update={"entry_id": name, "scores": scores})
 
 
-def _last_action(last: LastAction, guidance: Guidance) -> LastAction:
-    known = {item.id for item in guidance.catalogue.items}
+def _last_action(last: LastAction, known: Collection[str]) -> LastAction:
     return last.model_copy(update={"items": tuple(item for item in last.items if item in known)})
 
 

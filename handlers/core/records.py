@@ -283,13 +283,15 @@ def _parser() -> argparse.ArgumentParser:
         epilog=parser.epilog,
     )
     command.add_argument("files", nargs="+", metavar="FILE", help="all files of one chain, such as decisions*.jsonl")
-    command.add_argument("--last", type=_hash_argument("--last"), metavar="HASH", help="the last line must have it")
-    command.add_argument("--anchor", type=_hash_argument("--anchor"), metavar="HASH", help="some line must have it")
+    command.add_argument("--last", type=hash_argument("--last"), metavar="HASH", help="the last line must have it")
+    command.add_argument("--anchor", type=hash_argument("--anchor"), metavar="HASH", help="some line must have it")
     command.add_argument("--json", action="store_true", help="print the verdict as one line of JSON")
     return parser
 
 
-def _hash_argument(name: str) -> Callable[[str], str]:
+def hash_argument(name: str) -> Callable[[str], str]:
+    """Return what reads the SHA-256 that option ``name`` takes; for ``argparse``."""
+
     def check(value: str) -> str:
         if not _HASH.fullmatch(value):
             raise argparse.ArgumentTypeError(f"{name} takes 64 hexadecimal digits in small letters")
